@@ -1,0 +1,87 @@
+// A model ready to run: configuration, weights as stored, tokenizer; forward passes over ragged
+// batches of sequences with KV caches. Results for one sequence are the same bits whatever the batch,
+// the thread count and the split into cached and new tokens (architecture rule 5).
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "model/config.h"
+#include "tensor/tensor.h"
+#include "tokenizer/tokenizer.h"
+
+namespace bm {
+
+enum class Arithmetic { exact, bf16, fast };
+Result<Arithmetic> parse_arithmetic(std::string_view name);
+
+struct ModelLoadOptions {
+  Arithmetic arithmetic = Arithmetic::exact;
+  bool need_tokenizer = false;   // missing tokenizer files are then an error
+  std::string base;              // for adapter folders: the base model, if not the one they name
+};
+
+class Model {
+ public:
+  // A Hugging Face folder (also AWQ and bitsandbytes ones), a .gguf file, or a PEFT adapter folder.
+  static Result<std::shared_ptr<const Model>> load(const std::string& path, const ModelLoadOptions& options = {});
+  ~Model();
+
+  const ModelConfig& config() const;
+  const std::string& path() const;
+  const Tokenizer* tokenizer() const;  // nullptr when the folder has none
+  uint64_t weight_bytes() const;       // resident bytes of the weights
+  int64_t parameter_count() const;
+
+  struct Weights;  // model/weights.h
+  const Weights& weights() const { return *weights_; }
+
+ private:
+  Model();
+  std::unique_ptr<Weights> weights_;
+};
+
+// Keys and values of one sequence, float32, [layer][position][kv_heads * head_dim].
+class KvCache {
+ public:
+  KvCache(const ModelConfig& config, int64_t capacity);
+  int64_t length() const { return length_; }
+  int64_t capacity() const { return capacity_; }
+  void truncate(int64_t length);        // forget later positions
+  void copy_prefix(const KvCache& from, int64_t length);  // becomes that prefix of another sequence
+  static uint64_t bytes(const ModelConfig& config, int64_t capacity);
+
+  float* keys(int64_t layer);
+  float* values(int64_t layer);
+  const float* keys(int64_t layer) const;
+  const float* values(int64_t layer) const;
+  void set_length(int64_t length) { length_ = length; }
+
+ private:
+  int64_t layers_, width_, capacity_, length_ = 0;
+  std::vector<float> keys_, values_;
+};
+
+// New tokens of one sequence, placed behind what its cache holds.
+struct SequenceInput {
+  std::span<const int32_t> tokens;
+  KvCache* cache = nullptr;               // nullptr: a throw-away cache of tokens.size()
+  std::span<const int64_t> logit_rows;    // rows (indices into tokens) whose logits are wanted, ascending
+};
+
+// Called with float32 logits [rows, vocab] of `sequence`, rows = logit_rows[first_row, first_row + rows),
+// in order within a sequence, possibly from several calls (bounded memory).
+using LogitSink = std::function<void(size_t sequence, int64_t first_row, int64_t rows, const float* logits)>;
+
+// bad_input: token out of range, cache too short.
+Status forward(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink);
+
+// The obviously right twin: scalar, float64 accumulation, one sequence, no cache; logits [n, vocab].
+Result<std::vector<double>> reference_forward(const Model& model, std::span<const int32_t> tokens);
+
+}  // namespace bm
