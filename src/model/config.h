@@ -36,7 +36,22 @@ struct ModelConfig {
   int64_t kv_width() const { return kv_heads * head_dim; }
 };
 
-// Errors name the missing or impossible key and the architectures supported.
+// Errors name the missing or impossible key and the architectures supported. The defaults of absent keys
+// are those of transformers' MistralConfig and LlamaConfig, which differ; the sizes have no defaults.
 Result<ModelConfig> parse_model_config(const Json& json);
+// Reads FOLDER/config.json; the error names the file.
+Result<ModelConfig> read_model_config(const std::string& folder);
+
+// Rotary frequencies [head_dim / 2] with the configuration's scaling, in double precision:
+// theta^(-2i/d), then linear or llama3 scaling (transformers modeling_rope_utils.py).
+std::vector<double> rope_inverse_frequencies(const ModelConfig& config);
+
+// cos and sin of position · frequency, [positions, head_dim / 2]: computed in double precision and
+// rounded once, so that far positions stay exact (float32 angles are off by 1e-3 at position 32,767).
+struct RopeTable {
+  int64_t positions = 0, half = 0;
+  std::vector<float> cosine, sine;
+};
+RopeTable make_rope_table(const ModelConfig& config, int64_t positions);
 
 }  // namespace bm
