@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -27,11 +28,11 @@ struct ByteSize {
 Result<ByteSize> parse_byte_size(std::string_view text);
 
 struct FieldInfo {
-  std::string unit;                  // "tokens", "bytes", "threads"; "" when it has none
-  std::vector<std::string> choices;  // allowed values of a text field
+  std::string unit = {};             // "tokens", "bytes", "threads"; "" when it has none
+  std::vector<std::string> choices = {};  // allowed values of a text field
   bool result_neutral = false;       // may differ on a resume (threads, progress): not part of the identity
   bool negatable = true;             // flags: --no-NAME exists too
-  std::string alias;                 // a second name, e.g. a peer's flag
+  std::string alias = {};            // a second name, e.g. a peer's flag
 };
 
 struct Field {

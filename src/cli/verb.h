@@ -28,8 +28,8 @@ enum class Outcome {
 };
 
 struct Positional {
-  std::string name;  // upper case, as --help shows it
-  std::string help;
+  std::string name = {};  // upper case, as --help shows it
+  std::string help = {};
   bool required = true;
   bool repeated = false;  // takes all that follow; only for the last, or before exactly one more
 };
@@ -46,13 +46,13 @@ struct Invocation {
 };
 
 struct Verb {
-  std::string name;  // one or two words: "merge", "merge plan"
-  std::string summary;
-  std::string details;  // paragraphs of --help
-  std::string example;
-  std::vector<Positional> positionals;
-  std::function<void(Fields&)> describe;  // fields besides the common ones; may be empty
-  std::function<Result<Outcome>(const Invocation&)> run;
+  std::string name = {};  // one or two words: "merge", "merge plan"
+  std::string summary = {};
+  std::string details = {};  // paragraphs of --help
+  std::string example = {};
+  std::vector<Positional> positionals = {};
+  std::function<void(Fields&)> describe = {};  // fields besides the common ones; may be empty
+  std::function<Result<Outcome>(const Invocation&)> run = {};
 };
 
 struct RegisterVerb {
