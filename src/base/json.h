@@ -62,6 +62,7 @@ class Json {
 
   size_t size() const;  // of arrays and objects; 0 otherwise
   const Json& operator[](size_t index) const;
+  const Json& operator[](int index) const { return (*this)[static_cast<size_t>(index)]; }
   // Member by key: null value when absent or when this is no object.
   const Json& operator[](std::string_view key) const;
   const Json& operator[](const char* key) const { return (*this)[std::string_view(key)]; }
