@@ -97,12 +97,12 @@ void pack_fast(const AwqCodes& c, bool weights, AwqPacked& p) {
     });
   }
   p.scales.assign(at(width * 8 * c.rows), 0);
-  p.qzeros_fast.assign(at(width * 8 * c.rows), f32_to_f16(-0.0f));
+  p.qzeros_fast.assign(at(width * 8 * c.rows), 0);
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t r = 0; r < c.rows; ++r) {
       float scale = c.scales[at(r * groups + g)], zero = c.zeros[at(r * groups + g)];
       p.scales[at(g * c.rows + r)] = f32_to_f16(scale);
-      p.qzeros_fast[at(g * c.rows + r)] = f32_to_f16(-(scale * zero));
+      p.qzeros_fast[at(g * c.rows + r)] = f32_to_f16(-(scale * (zero + 0.0f)));  // a zero of 0 is stored as -0
     }
 }
 
