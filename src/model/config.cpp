@@ -4,7 +4,6 @@
 #include <numbers>
 
 #include "base/file.h"
-#include "base/threads.h"
 
 namespace bm {
 namespace {
@@ -210,23 +209,6 @@ std::vector<double> rope_inverse_frequencies(const ModelConfig& config) {
     result[i] = f;
   }
   return result;
-}
-
-RopeTable make_rope_table(const ModelConfig& config, int64_t positions) {
-  const std::vector<double> frequencies = rope_inverse_frequencies(config);
-  RopeTable table{positions, static_cast<int64_t>(frequencies.size()), {}, {}};
-  const size_t half = frequencies.size();
-  table.cosine.resize(static_cast<size_t>(positions) * half);
-  table.sine.resize(table.cosine.size());
-  parallel_chunks(static_cast<size_t>(positions), 256, [&](size_t begin, size_t end) {
-    for (size_t p = begin; p < end; ++p)
-      for (size_t i = 0; i < half; ++i) {
-        const double angle = static_cast<double>(p) * frequencies[i];
-        table.cosine[p * half + i] = static_cast<float>(std::cos(angle));
-        table.sine[p * half + i] = static_cast<float>(std::sin(angle));
-      }
-  });
-  return table;
 }
 
 }  // namespace bm

@@ -46,12 +46,4 @@ Result<ModelConfig> read_model_config(const std::string& folder);
 // theta^(-2i/d), then linear or llama3 scaling (transformers modeling_rope_utils.py).
 std::vector<double> rope_inverse_frequencies(const ModelConfig& config);
 
-// cos and sin of position · frequency, [positions, head_dim / 2]: computed in double precision and
-// rounded once, so that far positions stay exact (float32 angles are off by 1e-3 at position 32,767).
-struct RopeTable {
-  int64_t positions = 0, half = 0;
-  std::vector<float> cosine, sine;
-};
-RopeTable make_rope_table(const ModelConfig& config, int64_t positions);
-
 }  // namespace bm

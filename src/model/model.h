@@ -17,6 +17,9 @@
 
 namespace bm {
 
+// exact: float32 on the weights as stored (quantized ones decoded). bf16: the inputs of every linear and
+// its weights rounded to bf16, sums in float32. fast: integer kernels where the format has them; there
+// are none yet, so it runs as exact.
 enum class Arithmetic { exact, bf16, fast };
 Result<Arithmetic> parse_arithmetic(std::string_view name);
 
@@ -78,8 +81,18 @@ struct SequenceInput {
 // in order within a sequence, possibly from several calls (bounded memory).
 using LogitSink = std::function<void(size_t sequence, int64_t first_row, int64_t rows, const float* logits)>;
 
-// bad_input: token out of range, cache too short.
+// bad_input: token out of range, cache too short, logit rows not ascending. Caches are as before on error.
+// Memory: activations of all new tokens of the batch, logits of at most 64 MB at a time.
 Status forward(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink);
+
+// The same, reporting activations: "embedding", "layer_K.input_layernorm", ".q_before_rope",
+// ".k_before_rope", ".v", ".q_after_rope", ".k_after_rope", ".attention_heads" (o_proj's input),
+// ".attention_output", ".post_attention_layernorm", ".mlp_output", ".output" (the residual stream),
+// "final_norm"; rows of the batch's sequences one behind the other, `stride` floats from row to row.
+using ActivationHook =
+    std::function<void(std::string_view name, const float* values, int64_t rows, int64_t width, int64_t stride)>;
+Status forward_traced(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink,
+                      const ActivationHook& hook);
 
 // The obviously right twin: scalar, float64 accumulation, one sequence, no cache; logits [n, vocab].
 Result<std::vector<double>> reference_forward(const Model& model, std::span<const int32_t> tokens);
