@@ -6,7 +6,7 @@ find_package(fmt REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(LibArchive REQUIRED)
-find_package(CLI11 REQUIRED)
+
 find_package(PkgConfig REQUIRED)
 foreach(entry "utf8proc:libutf8proc" "zstd:libzstd" "deflate:libdeflate" "pugixml:pugixml")
   string(REPLACE ":" ";" pair ${entry})
