@@ -75,6 +75,7 @@ int main(int argc, char** argv) {
   std::signal(SIGINT, bm::on_signal);
   std::signal(SIGTERM, bm::on_signal);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is then an error like a full disk
   try {
     int code = bm::run(std::vector<std::string>(argv + 1, argv + argc));
     if (std::fflush(stdout) != 0) return 1;
