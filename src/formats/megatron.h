@@ -20,7 +20,7 @@
 
 namespace bm {
 
-// Appends sequences; u16 when vocab_size ≤ 65,500 (Megatron's own limit), else i32. Both files appear with
+// Appends sequences; u16 when vocab_size < 65,500 (Megatron's own limit), else i32. Both files appear with
 // commit(). Sequences of one document follow each other; end_document() closes it.
 class MegatronWriter {
  public:
