@@ -1,0 +1,157 @@
+#include "ops/attention.h"
+
+#include <cassert>
+#include <limits>
+#include <vector>
+
+#include "base/threads.h"
+#include "ops/attention_tiles.h"
+#include "ops/scratch.h"
+
+namespace bm {
+namespace {
+
+using attention_detail::Geometry;
+
+struct Task {
+  const AttentionSequence* sequence;
+  int64_t kv_head, first, positions;  // queries [first, first + positions) of the sequence
+};
+
+struct Working {
+  float *q, *out, *keys, *values, *scores;
+  float *maximum, *sum, *rescale, *row_scratch;
+  int32_t *low, *high;
+
+  Working(const Geometry& g, int64_t rows) {
+    q = scratch(ScratchSlot::c, 2 * rows * g.padded);
+    out = q + rows * g.padded;
+    keys = scratch(ScratchSlot::d, 2 * kKeyTile * g.padded);
+    values = keys + kKeyTile * g.padded;
+    scores = scratch(ScratchSlot::e, rows * kKeyTile);
+    maximum = scratch(ScratchSlot::f, rows * 6);
+    sum = maximum + rows;
+    rescale = sum + rows;
+    row_scratch = rescale + rows;
+    low = reinterpret_cast<int32_t*>(row_scratch + rows);
+    high = low + rows;
+  }
+};
+
+// One key tile: scores, softmax, and the weighted values added to `out`.
+void attend_tile(const Geometry& g, const Working& w, int64_t rows, int64_t keys) {
+  const ProductKernels& products = *kernels().products;
+  BlockArguments s;
+  s.m = rows;
+  s.n = (keys + kLanes - 1) / kLanes * kLanes;
+  s.k = g.dim;
+  s.a = w.q;
+  s.a_row = g.padded;
+  s.b = w.keys;
+  s.b_panel = g.dim * kLanes;
+  s.c = w.scores;
+  s.c_row = kKeyTile;
+  products.f32(s);
+  kernels().rows->softmax_tile({.rows = rows,
+                                .columns = s.n,
+                                .stride = kKeyTile,
+                                .scores = w.scores,
+                                .low = w.low,
+                                .high = w.high,
+                                .scale = g.scale,
+                                .maximum = w.maximum,
+                                .sum = w.sum,
+                                .rescale = w.rescale,
+                                .scratch = w.row_scratch});
+  for (int64_t r = 0; r < rows; ++r) {
+    if (w.rescale[r] != 1.0f) kernels().rows->scale(g.padded, w.rescale[r], w.out + r * g.padded);
+  }
+  BlockArguments o;
+  o.m = rows;
+  o.n = g.padded;
+  o.k = keys;
+  o.a = w.scores;
+  o.a_row = kKeyTile;
+  o.b = w.values;
+  o.b_k = g.padded;
+  o.b_panel = kLanes;
+  o.c = w.out;
+  o.c_row = g.padded;
+  o.accumulate = true;
+  products.f32(o);
+}
+
+void finish_rows(const Geometry& g, const Working& w, const Task& task) {
+  const AttentionSequence& s = *task.sequence;
+  for (int64_t p = 0; p < task.positions; ++p) {
+    for (int64_t h = 0; h < g.group; ++h) {
+      const int64_t row = p * g.group + h, head = task.kv_head * g.group + h, query = task.first + p;
+      const float inverse = 1.0f / w.sum[row];
+      float* from = w.out + row * g.padded;
+      kernels().rows->scale(g.dim, inverse, from);
+      std::memcpy(s.out + (query * g.heads + head) * g.dim, from, static_cast<size_t>(g.dim) * sizeof(float));
+      if (s.log_sum_exp) {
+        s.log_sum_exp[query * g.heads + head] =
+            w.maximum[row] + static_cast<float>(std::log(static_cast<double>(w.sum[row])));
+      }
+    }
+  }
+}
+
+void run_task(const Geometry& g, const Task& task) {
+  const AttentionSequence& s = *task.sequence;
+  const int64_t rows = g.rows(task.positions), position = s.first_position + task.first;
+  const int64_t kv_stride = s.kv_stride ? s.kv_stride : g.kv_heads * g.dim;
+  const int64_t q_stride = s.q_stride ? s.q_stride : g.heads * g.dim;
+  const Working w(g, g.rows(g.tile_positions));
+  attention_detail::gather_rows(g, s.q + task.first * q_stride, q_stride, task.kv_head, task.positions, w.q);
+  std::fill_n(w.out, rows * g.padded, 0.0f);
+  std::fill_n(w.maximum, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(w.sum, rows, 0.0f);
+  const int64_t end = position + task.positions;
+  for (int64_t tile = g.first_key(position) / kKeyTile * kKeyTile; tile < end; tile += kKeyTile) {
+    const int64_t keys = std::min(kKeyTile, end - tile), at = tile * kv_stride + task.kv_head * g.dim;
+    attention_detail::pack_keys(g, s.keys + at, kv_stride, keys, w.keys);
+    attention_detail::copy_rows(g, s.values + at, kv_stride, keys, w.values);
+    attention_detail::visible_columns(g, position, task.positions, tile, keys, w.low, w.high);
+    attend_tile(g, w, rows, keys);
+  }
+  finish_rows(g, w, task);
+}
+
+}  // namespace
+
+void attention(const AttentionShape& shape, std::span<const AttentionSequence> sequences) {
+  assert(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
+  const Geometry g(shape);
+  std::vector<Task> tasks;
+  for (const AttentionSequence& sequence : sequences) {
+    // The longest rows first, so that the threads end together.
+    const int64_t tiles = (sequence.queries + g.tile_positions - 1) / g.tile_positions;
+    for (int64_t tile = tiles - 1; tile >= 0; --tile) {
+      const int64_t first = tile * g.tile_positions;
+      for (int64_t head = 0; head < g.kv_heads; ++head) {
+        tasks.push_back({&sequence, head, first, std::min(g.tile_positions, sequence.queries - first)});
+      }
+    }
+  }
+  parallel_for(tasks.size(), [&](size_t i) { run_task(g, tasks[i]); });
+}
+
+void attention_forward(const AttentionShape& shape, int64_t rows, int64_t length, const float* q,
+                       const float* k, const float* v, float* out, float* log_sum_exp) {
+  std::vector<AttentionSequence> sequences(static_cast<size_t>(rows));
+  const int64_t q_width = shape.heads * shape.head_dim, kv_width = shape.kv_heads * shape.head_dim;
+  for (int64_t r = 0; r < rows; ++r) {
+    AttentionSequence& s = sequences[static_cast<size_t>(r)];
+    s.q = q + r * length * q_width;
+    s.keys = k + r * length * kv_width;
+    s.values = v + r * length * kv_width;
+    s.out = out + r * length * q_width;
+    s.queries = length;
+    s.log_sum_exp = log_sum_exp ? log_sum_exp + r * length * shape.heads : nullptr;
+  }
+  attention(shape, sequences);
+}
+
+}  // namespace bm
