@@ -14,43 +14,9 @@ namespace {
 
 constexpr uint64_t kKeptWorkspace = uint64_t{512} << 20;  // larger scratch is freed after the call
 
-struct Opened {
-  WeightSource source;
-  std::string tokenizer_folder;
-};
-
-bool has_tokenizer(const std::string& folder) {
-  return exists(path_join(folder, "tokenizer.json")) || exists(path_join(folder, "tokenizer.model"));
-}
-
-Result<Opened> open_source(const std::string& path, const std::string& base_option) {
-  std::optional<Adapter> adapter;
-  std::string base = path;
-  if (is_adapter_folder(path)) {
-    BM_TRY(adapter, Adapter::open(path));
-    base = base_option.empty() ? adapter->find_base() : base_option;
-    if (base.empty())
-      return bad_input("the adapter's base model " + json_quote(adapter->base_name()) + " is not there",
-                       "Give the base model's folder with --base.")
-          .in(path);
-  }
-  if (!exists(base)) return bad_input("there is no such file or folder").in(base);
-  BM_TRY(Checkpoint checkpoint, Checkpoint::open(base));
-  const std::string config_path = checkpoint.is_gguf() ? base : path_join(base, "config.json");
-  if (checkpoint.config().is_null())
-    return bad_input("there is no config.json beside the weights", "Give the folder of a whole model.").in(base);
-  BM_TRY(ModelConfig config, parse_model_config(checkpoint.config()).in(config_path));
-  std::string tokenizer_folder = adapter && has_tokenizer(path) ? path : base;
-  BM_TRY(WeightSource source, WeightSource::open(std::move(checkpoint), std::move(config), std::move(adapter)));
-  return Opened{std::move(source), std::move(tokenizer_folder)};
-}
-
-Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const Opened& opened) {
+Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const OpenedModel& opened) {
   const Checkpoint& checkpoint = opened.source.checkpoint();
   if (checkpoint.is_gguf()) return Tokenizer::from_gguf(checkpoint.gguf_metadata());
-  if (!has_tokenizer(opened.tokenizer_folder))
-    return bad_input("there is neither tokenizer.json nor tokenizer.model", "Copy the model's tokenizer files beside its weights.")
-        .in(opened.tokenizer_folder);
   return Tokenizer::load(opened.tokenizer_folder);
 }
 
@@ -67,7 +33,7 @@ Model::Model() = default;
 Model::~Model() = default;
 
 Result<std::shared_ptr<const Model>> Model::load(const std::string& path, const ModelLoadOptions& options) {
-  BM_TRY(Opened opened, open_source(path, options.base));
+  BM_TRY(OpenedModel opened, open_model(path, options.base));
   auto tokenizer = load_tokenizer(opened);
   if (!tokenizer.ok() && options.need_tokenizer) return std::move(tokenizer).error();
   std::shared_ptr<Model> model(new Model());

@@ -26,7 +26,7 @@ Result<Arithmetic> parse_arithmetic(std::string_view name);
 struct ModelLoadOptions {
   Arithmetic arithmetic = Arithmetic::exact;
   bool need_tokenizer = false;   // missing tokenizer files are then an error
-  std::string base;              // for adapter folders: the base model, if not the one they name
+  std::string base = {};         // for adapter folders: the base model, if not the one they name
 };
 
 class Model {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-#include "base/log.h"
+#include "base/file.h"
 #include "model/quantized_linear.h"
 
 namespace bm {
@@ -162,6 +162,32 @@ Result<std::vector<double>> WeightSource::f64(std::string_view name) const {
   if (const AdapterModule* change = adapter_ && spec->linear ? adapter_->find(spec->module) : nullptr)
     apply_adapter(*change, result);
   return result;
+}
+
+bool has_tokenizer_files(const std::string& folder) {
+  return exists(path_join(folder, "tokenizer.json")) || exists(path_join(folder, "tokenizer.model"));
+}
+
+Result<OpenedModel> open_model(const std::string& path, const std::string& base_option) {
+  std::optional<Adapter> adapter;
+  std::string base = path;
+  if (is_adapter_folder(path)) {
+    BM_TRY(adapter, Adapter::open(path));
+    base = base_option.empty() ? adapter->find_base() : base_option;
+    if (base.empty())
+      return bad_input("the adapter's base model " + json_quote(adapter->base_name()) + " is not there",
+                       "Give the base model's folder with --base.")
+          .in(path);
+  }
+  if (!exists(base)) return bad_input("there is no such file or folder").in(base);
+  BM_TRY(Checkpoint checkpoint, Checkpoint::open(base));
+  const std::string config_path = checkpoint.is_gguf() ? base : path_join(base, "config.json");
+  if (checkpoint.config().is_null())
+    return bad_input("there is no config.json beside the weights", "Give the folder of a whole model.").in(base);
+  BM_TRY(ModelConfig config, parse_model_config(checkpoint.config()).in(config_path));
+  std::string tokenizer_folder = adapter && has_tokenizer_files(path) ? path : base;
+  BM_TRY(WeightSource source, WeightSource::open(std::move(checkpoint), std::move(config), std::move(adapter)));
+  return OpenedModel{std::move(source), std::move(tokenizer_folder)};
 }
 
 }  // namespace bm

@@ -53,4 +53,13 @@ class WeightSource {
   std::optional<Adapter> adapter_;
 };
 
+// The weights of a model folder, a .gguf file, or an adapter folder on its base (base_option, else the
+// one it names).
+struct OpenedModel {
+  WeightSource source;
+  std::string tokenizer_folder;  // the adapter's own when it has tokenizer files, else the model's
+};
+Result<OpenedModel> open_model(const std::string& path, const std::string& base_option = "");
+bool has_tokenizer_files(const std::string& folder);
+
 }  // namespace bm
