@@ -45,6 +45,7 @@ class PipelineTokenizer : public Tokenizer {
   std::optional<int32_t> bos_id() const override { return parts_.bos; }
   std::optional<int32_t> eos_id() const override { return parts_.eos; }
   const std::string& chat_template() const override { return parts_.chat_template; }
+  Json chat_names() const override { return parts_.chat_names; }
 
  private:
   Encoding encode_text(std::string_view text, const EncodeOptions& options, bool offsets) const;

@@ -70,6 +70,8 @@ class Tokenizer {
   // model's own template unless empty. bad_input for an empty conversation, as transformers.
   Result<std::string> render_chat(const Json& messages, const ChatOptions& options,
                                   std::string_view source = {}) const;
+  // The names of special tokens that templates see: bos_token, eos_token, unk_token, …
+  virtual Json chat_names() const;
 };
 
 // Turns a stream of ids into text as soon as it is certain; flush() releases what is held back.
