@@ -1,0 +1,52 @@
+// What tokenize and detokenize share: a MODEL argument that need only hold a tokenizer, and JSON lines
+// from standard input answered one by one.
+#pragma once
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cli/verb.h"
+#include "formats/checkpoint.h"
+#include "tokenizer/tokenizer.h"
+
+namespace bm {
+
+// A model folder, a bare tokenizer.json or tokenizer.model, or a .gguf file.
+inline Result<std::shared_ptr<const Tokenizer>> load_tokenizer_argument(const std::string& path) {
+  if (!ends_with(path, ".gguf")) return Tokenizer::load(path);
+  BM_TRY(Checkpoint checkpoint, Checkpoint::open(path));
+  return Tokenizer::from_gguf(checkpoint.gguf_metadata()).in(path);
+}
+
+// Calls answer(request) → Result<Json> for every line; a bad line is answered by {"error"} in its place.
+// A request's "id" is repeated in the answer.
+template <class Answer>
+Result<Outcome> answer_lines(const CommonOptions& common, const Answer& answer) {
+  Outcome outcome = Outcome::done;
+  std::string line;
+  int64_t count = 0;
+  while ((common.limit <= 0 || count < common.limit) && std::getline(std::cin, line)) {
+    if (trim(line).empty()) continue;
+    ++count;
+    if (stop_requested()) return interrupted_error("reading standard input");
+    Json out = Json::object();
+    auto request = parse_json(line);
+    if (request && !request->is_object()) request = bad_input("a line must hold one JSON object");
+    if (request && request->contains("id")) out.set("id", (*request)["id"]);
+    auto reply = request ? answer(*request) : Result<Json>(request.error());
+    if (reply) {
+      for (const auto& [key, value] : reply->members()) out.set(key, value);
+    } else {
+      outcome = Outcome::partial;
+      out.set("error", std::move(reply.error().in("line " + std::to_string(count))).paragraph());
+    }
+    print_line(out.dump());
+  }
+  return outcome;
+}
+
+}  // namespace bm
