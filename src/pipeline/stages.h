@@ -17,9 +17,10 @@ namespace bm {
 struct StageTask {
   virtual ~StageTask() = default;
   virtual void describe_fields(Fields& fields) = 0;
-  // Keys whose values are no plain options (merge's `models` map, an inline `config`).
-  virtual Status set_special(const std::string& key, const Json& value);
-  // Called with the stage's folder; the options are set. Everything is written below `out`.
+  // Keys that are the verb's positionals (`model`, `inputs`) or have parts (merge's `models` and an
+  // inline `config`); StageKind::special lists them.
+  virtual Status set_special(const std::string& key, const Json& value) = 0;
+  // Writes everything below `out`, the stage's folder.
   virtual Status run(const CommonOptions& common, const std::string& out) = 0;
 };
 
@@ -30,6 +31,7 @@ struct StageKind {
   std::vector<std::string> special;                           // keys set_special takes
   std::string model_output;  // where a model lies below the stage's folder; "" = none, "." = the folder
   std::string text_output;   // the same for held-out text
+  std::string names_key;     // key that takes the names of `models`; "" = none
 };
 
 const std::vector<StageKind>& stage_kinds();

@@ -1,0 +1,110 @@
+#include "pipeline/stages.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+
+namespace bm {
+namespace {
+
+bool contains(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+std::string with_dashes(std::string key) {
+  std::replace(key.begin(), key.end(), '_', '-');
+  return key;
+}
+
+// Replaces names of stages in a value: a word, a list of words, or a map whose values are words.
+Result<Json> resolve_value(const Recipe& recipe, const std::string& out, size_t index, const Json& value,
+                           Reference wanted) {
+  if (value.is_string()) {
+    BM_TRY(std::string path, resolve_reference(recipe, out, index, value.as_string(), wanted));
+    Json resolved(path);
+    resolved.set_line(value.line());
+    return resolved;
+  }
+  if (value.is_array()) {
+    Json list = Json::array();
+    for (const Json& item : value.items()) {
+      BM_TRY(Json resolved, resolve_value(recipe, out, index, item, wanted));
+      list.push_back(std::move(resolved));
+    }
+    return list;
+  }
+  if (value.is_object()) {
+    Json map = Json::object();
+    for (const auto& [key, item] : value.members()) {
+      BM_TRY(Json resolved, resolve_value(recipe, out, index, item, wanted));
+      map.set(key, std::move(resolved));
+    }
+    return map;
+  }
+  return value;
+}
+
+Json model_names(const Json& models) {
+  Json names = Json::array();
+  for (const Json& word : models.items())
+    if (word.is_string()) names.push_back(path_name(word.as_string()));
+  return names;
+}
+
+}  // namespace
+
+const StageKind* find_stage_kind(std::string_view verb) {
+  for (const StageKind& kind : stage_kinds())
+    if (kind.verb == verb) return &kind;
+  return nullptr;
+}
+
+Status check_stage_options(const StageKind& kind, const Json& options) {
+  std::unique_ptr<StageTask> task = kind.make();
+  Fields fields;
+  task->describe_fields(fields);
+  return fields.set_from(options, kind.special);
+}
+
+Result<Json> resolve_stage_json(const Recipe& recipe, const std::string& out, size_t index) {
+  const RecipeStage& stage = recipe.stages[index];
+  const StageKind* kind = find_stage_kind(stage.verb);
+  Json resolved = Json::object();
+  for (const auto& [key, value] : stage.options.members()) {
+    auto reference = std::find_if(kind->references.begin(), kind->references.end(),
+                                  [&](const auto& entry) { return entry.first == with_dashes(key); });
+    if (reference == kind->references.end()) {
+      resolved.set(key, value);
+      continue;
+    }
+    Result<Json> replaced = resolve_value(recipe, out, index, value, reference->second);
+    if (!replaced.ok()) {
+      Error error = std::move(replaced).error();
+      error.in("key " + key);
+      if (value.line()) error.in("line " + std::to_string(value.line()));
+      return error;
+    }
+    resolved.set(key, std::move(*replaced));
+    // Models keep the names the recipe gives them, whatever their folders are called.
+    if (key == "models" && !kind->names_key.empty() && !stage.options.contains(kind->names_key))
+      resolved.set(kind->names_key, model_names(value));
+  }
+  return resolved;
+}
+
+Status resolve_stage_options(const Recipe& recipe, const std::string& out, size_t index) {
+  BM_TRY(Json ignored, resolve_stage_json(recipe, out, index));
+  (void)ignored;
+  return {};
+}
+
+Status configure_task(StageTask& task, const StageKind& kind, const Json& options) {
+  Fields fields;
+  task.describe_fields(fields);
+  BM_CHECK_OK(fields.set_from(options, kind.special));
+  for (const auto& [key, value] : options.members())
+    if (contains(kind.special, key)) BM_CHECK_OK(task.set_special(key, value).in("key " + key));
+  return {};
+}
+
+}  // namespace bm
