@@ -6,6 +6,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "formats/gguf.h"
+#include "formats/gguf_tokenizer.h"
 
 namespace bm {
 namespace {
@@ -140,6 +142,15 @@ Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_fo
   if (with_generation_config) names.emplace_back("generation_config.json");
   BM_CHECK_OK(make_directories(to_folder));
   std::vector<std::string> copied;
+  if (!is_directory(from_folder) && ends_with(from_folder, ".gguf")) {
+    BM_TRY(GgufFile file, GgufFile::open(from_folder));
+    BM_TRY(auto files, tokenizer_files_from_gguf(file.metadata()).in(from_folder));
+    for (const NamedText& text : files) {
+      BM_CHECK_OK(write_file_atomic(path_join(to_folder, text.name), text.content));
+      copied.push_back(text.name);
+    }
+    return copied;
+  }
   for (const std::string& name : names) {
     std::string from = path_join(from_folder, name);
     if (!exists(from)) continue;

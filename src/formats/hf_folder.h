@@ -47,7 +47,8 @@ Status write_config_json(const std::string& folder, const Json& config);
 
 // Copies what is there of: tokenizer.json, tokenizer.model, tokenizer_config.json, special_tokens_map.json,
 // added_tokens.json, vocab.json, merges.txt, chat_template.jinja, chat_template.json, and, if asked,
-// generation_config.json. Returns the names copied; a failed copy is an error.
+// generation_config.json. Returns the names copied; a failed copy is an error. From a .gguf file
+// tokenizer.json and tokenizer_config.json are made of its metadata.
 Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_folder, const std::string& to_folder,
                                                       bool with_generation_config = true);
 

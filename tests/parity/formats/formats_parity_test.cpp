@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "formats/checkpoint.h"
+#include "formats/gguf_tokenizer.h"
 #include "formats/hf_folder.h"
 #include "formats/safetensors.h"
 #include "paths.h"
@@ -151,6 +152,28 @@ TEST(GgufParity, CompleteFilesGiveTheSourceModel) {
     double epsilon = a["rms_norm_eps"].as_double();
     EXPECT_EQ(b["rms_norm_eps"].as_double(), epsilon);
   }
+}
+
+// SmolLM2's tokenizer, as the golden has it, taken apart into GGUF metadata and put together again.
+TEST(GgufTokenizerParity, GivesSmolLm2sTokenizerJson) {
+  if (!testing::have_shared()) GTEST_SKIP() << "needs ../shared/golden/tokenizer";
+  std::string folder = testing::shared_path("golden/tokenizer/smollm2/");
+  auto expected = read_json_file(folder + "tokenizer.json"), config = read_json_file(folder + "tokenizer_config.json");
+  ASSERT_TRUE(expected.ok() && config.ok());
+  std::vector<Json> tokens((*expected)["model"]["vocab"].size()), types(tokens.size(), Json(1)), merges;
+  for (const auto& [token, id] : (*expected)["model"]["vocab"].members()) tokens[id.as_uint()] = token;
+  for (const Json& added : (*expected)["added_tokens"].items()) types[added["id"].as_uint()] = Json(3);
+  for (const Json& pair : (*expected)["model"]["merges"].items()) merges.emplace_back(pair[0].as_string() + " " + pair[1].as_string());
+  Json metadata = Json::object({{"tokenizer.ggml.model", "gpt2"}, {"tokenizer.ggml.pre", "smollm"}, {"llama.context_length", 8192},
+                                {"tokenizer.ggml.tokens", Json::array(tokens)}, {"tokenizer.ggml.token_type", Json::array(types)},
+                                {"tokenizer.ggml.merges", Json::array(merges)}, {"tokenizer.ggml.add_bos_token", false},
+                                {"tokenizer.ggml.bos_token_id", 1}, {"tokenizer.ggml.eos_token_id", 2},
+                                {"tokenizer.ggml.unknown_token_id", 0}, {"tokenizer.ggml.padding_token_id", 2},
+                                {"tokenizer.chat_template", (*config)["chat_template"]}});
+  auto files = tokenizer_files_from_gguf(metadata);
+  ASSERT_TRUE(files.ok()) << files.error().paragraph();
+  EXPECT_TRUE(*parse_json((*files)[0].content) == *expected);
+  EXPECT_EQ(parse_json((*files)[1].content)->dump_pretty(), config->dump_pretty());
 }
 
 }  // namespace
