@@ -108,8 +108,14 @@ void block(const BlockArguments& g) {
   int64_t rows = g.m - g.m % kTileRows;
   if (rows > 0) {
     int64_t full = g.n / kLanes, panel = 0;
+    // While a panel is used, the next one is fetched, a share with every tile.
+    const int64_t share = g.b_k == kLanes ? (kTilePanels * g.k * kTileRows + rows - 1) / rows : 0;
     for (; panel + kTilePanels <= full; panel += kTilePanels) {
+      const W* next = b + (panel + kTilePanels) * g.b_panel;
       for (int64_t row = 0; row < rows; row += kTileRows) {
+        if (panel + kTilePanels < full) {
+          for (int64_t i = 0; i < share; ++i, next += kLanes) prefetch_later(next);
+        }
         tile_any<kTileRows, kTilePanels>(g, g.a + row * g.a_row, b + panel * g.b_panel,
                                          g.c + row * g.c_row + panel * kLanes);
       }

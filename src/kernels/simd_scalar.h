@@ -92,6 +92,7 @@ inline float maximum(const Lanes& a) {
   return t[0] > t[1] ? t[0] : t[1];
 }
 inline void prefetch(const void*) {}
+inline void prefetch_later(const void*) {}
 
 }  // namespace
 }  // namespace bm::scalar

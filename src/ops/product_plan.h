@@ -23,7 +23,7 @@ struct ProductPlan {
     ProductPlan plan;
     plan.m = m;
     plan.n = n;
-    plan.row_chunks = (m + 191) / 192;
+    plan.row_chunks = (m + 95) / 96;
     const int64_t even = (m + plan.row_chunks - 1) / plan.row_chunks;
     plan.row_chunk = (even + tile_rows - 1) / tile_rows * tile_rows;
     plan.row_chunks = (m + plan.row_chunk - 1) / plan.row_chunk;
