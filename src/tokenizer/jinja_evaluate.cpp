@@ -233,13 +233,14 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
       auto global = globals_.find(expression.text);
       return global != globals_.end() ? global->second : Value::undefined(expression.text);
     }
-    case Kind::list: {
+    case Kind::list:
+    case Kind::tuple: {
       std::vector<Value> items;
       for (const auto& child : children) {
         BM_TRY(Value item, evaluate(*child));
         items.push_back(std::move(item));
       }
-      return Value::list(std::move(items));
+      return expression.kind == Kind::list ? Value::list(std::move(items)) : Value::tuple(std::move(items));
     }
     case Kind::dict: {
       Value out = Value::dict();

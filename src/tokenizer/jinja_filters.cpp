@@ -155,6 +155,7 @@ Result<Value> filter_round(Renderer&, const Value& value, const Arguments& argum
   if (!value.is_number()) return template_error("round needs a number");
   int64_t digits = std::clamp<int64_t>(number_argument(arguments, 0, "precision", 0), -15, 15);
   const std::string* kind = text_argument(arguments, 1, "method");
+  if (!value.is_real() && digits >= 0 && !kind) return value;
   double scale = std::pow(10.0, static_cast<double>(digits)), scaled = value.as_double() * scale;
   double rounded = kind && *kind == "ceil" ? std::ceil(scaled) : kind && *kind == "floor" ? std::floor(scaled) : std::nearbyint(scaled);
   return Value::real(rounded / scale);

@@ -144,7 +144,7 @@ class Lexer {
     if (minus || (i < source_.size() && source_[i] == '+')) ++i;
     if (source_.compare(i, 2, "%}") != 0) return false;
     advance(i - at_);
-    close(2, minus, true);
+    close(2, minus, false);  // no newline is trimmed here
     for (size_t end = source_.find("{%", at_); end != std::string::npos; end = source_.find("{%", end + 2)) {
       size_t j = end + 2;
       char before = j < source_.size() ? source_[j] : '\0';

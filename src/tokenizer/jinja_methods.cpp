@@ -269,7 +269,7 @@ const std::map<std::string_view, Method>& string_methods() {
 
 Result<Value> dict_items(Renderer&, const Value& self, const Arguments&) {
   std::vector<Value> out;
-  for (const auto& [key, value] : self.as_dict().entries) out.push_back(Value::list({key, value}));
+  for (const auto& [key, value] : self.as_dict().entries) out.push_back(Value::tuple({key, value}));
   return Value::list(std::move(out));
 }
 Result<Value> dict_keys(Renderer&, const Value& self, const Arguments&) {

@@ -312,11 +312,11 @@ class Parser {
 
   // ---- expressions
 
-  // a, b, c makes a list (Jinja: a tuple).
+  // a, b, c makes a tuple.
   Result<ExpressionPointer> parse_tuple(bool with_condition = true) {
     BM_TRY(auto first, with_condition ? parse_expression() : parse_or());
     if (!is_symbol(",")) return first;
-    auto list = make(Kind::list);
+    auto list = make(Kind::tuple);
     list->children.push_back(std::move(first));
     while (accept(",")) {
       bool ends = now().type == Type::block_end || now().type == Type::variable_end || is_symbol(")");
@@ -518,7 +518,7 @@ class Parser {
     }
     if (now().type == Type::integer || now().type == Type::real) return parse_number();
     if (accept("(")) {
-      auto empty = make(Kind::list);
+      auto empty = make(Kind::tuple);
       if (accept(")")) return empty;
       BM_TRY(auto inner, parse_tuple());
       BM_CHECK_OK(expect(")"));

@@ -26,8 +26,9 @@ void Renderer::Frame::set(std::string_view name, Value value) {
 
 void Renderer::set_global(std::string name, Value value) { globals_.insert_or_assign(std::move(name), std::move(value)); }
 
-Status Renderer::step(int line) {
-  if (--limits_.steps >= 0) return {};
+Status Renderer::step(int line, int64_t count) {
+  limits_.steps -= count;
+  if (limits_.steps >= 0) return {};
   return template_error("line " + std::to_string(line) + ": the template runs too long");
 }
 
@@ -300,7 +301,7 @@ Result<Renderer::Flow> Renderer::run_loop_over(const Statement& statement, std::
   }
   auto changed = std::make_shared<Value>();
   for (size_t i = 0; i < items.size(); ++i) {
-    BM_CHECK_OK(step(statement.line));
+    BM_CHECK_OK(step(statement.line, 10));
     fresh_frame();
     BM_CHECK_OK(assign(statement.names, items[i]));
     frame_->set("loop", make_loop(items, i, level, recurse, changed));

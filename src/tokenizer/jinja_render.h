@@ -12,7 +12,7 @@
 namespace bm::jinja {
 
 struct Limits {
-  int64_t steps = 20'000'000;    // expressions and statements evaluated
+  int64_t steps = 2'000'000;     // expressions and statements evaluated; a turn of a loop counts ten
   int64_t bytes = 256'000'000;   // of all strings and lists made on the way
   int depth = 60;                // of macro calls and nested bodies
   int expression_depth = 400;    // of expressions being evaluated, through macro calls too
@@ -67,7 +67,7 @@ class Renderer {
   Result<Value> evaluate_binary(const Expression& expression);
   Result<Arguments> evaluate_arguments(const Expression& expression, size_t first);
 
-  Status step(int line);
+  Status step(int line, int64_t count = 1);
 
   Limits limits_;
   FramePointer frame_ = std::make_shared<Frame>();

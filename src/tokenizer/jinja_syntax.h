@@ -27,7 +27,7 @@ using ExpressionPointer = std::unique_ptr<Expression>;
 
 struct Expression {
   enum class Kind : uint8_t {
-    constant, name, list, dict, attribute, item, slice, call, filter, test, negate, plus, logical_not,
+    constant, name, list, tuple, dict, attribute, item, slice, call, filter, test, negate, plus, logical_not,
     logical_and, logical_or, binary, compare, concat, conditional,
   } kind;
   int line = 1;
@@ -35,7 +35,7 @@ struct Expression {
   Value constant;
   std::string text;  // name, attribute, filter, test, operator
   bool negated = false;  // test
-  // list: items; dict: key, value, key, value…; item: object, index; slice: object, start, stop, step (null
+  // list, tuple: items; dict: key, value, key, value…; item: object, index; slice: object, start, stop, step (null
   // when absent); call: callee, arguments; filter and test: operand (null in filter blocks), arguments;
   // compare: operands; conditional: condition, then, else (may be null).
   std::vector<ExpressionPointer> children;

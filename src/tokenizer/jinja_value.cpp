@@ -50,6 +50,12 @@ Value Value::list(std::vector<Value> items) {
   list->items = std::move(items);
   return Value(Data(std::move(list)));
 }
+Value Value::tuple(std::vector<Value> items) {
+  auto list = std::make_shared<List>();
+  list->items = std::move(items);
+  list->tuple = true;
+  return Value(Data(std::move(list)));
+}
 Value Value::function(Function function) {
   return Value(Data(std::make_shared<const Function>(std::move(function))));
 }
@@ -101,7 +107,7 @@ bool Value::equals(const Value& other, int depth) const {
   }
   if (is_string() && other.is_string()) return as_string() == other.as_string();
   if (is_list() && other.is_list()) {
-    if (items().size() != other.items().size()) return false;
+    if (items().size() != other.items().size() || is_tuple() != other.is_tuple()) return false;
     for (size_t i = 0; i < items().size(); ++i) {
       if (!items()[i].equals(other.items()[i], depth + 1)) return false;
     }
@@ -181,6 +187,7 @@ std::string Value::repr(int depth) const {
   }
   if (is_list()) {
     for (const Value& item : items()) out += (out.empty() ? "" : ", ") + item.repr(depth + 1);
+    if (is_tuple()) return "(" + out + (items().size() == 1 ? ",)" : ")");
     return "[" + out + "]";
   }
   for (const auto& [key, value] : as_dict().entries) {

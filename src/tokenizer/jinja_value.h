@@ -20,6 +20,7 @@ class Renderer;
 
 struct List {
   std::vector<Value> items;
+  bool tuple = false;  // prints as (a, b)
 };
 struct Dict {
   std::vector<std::pair<Value, Value>> entries;  // in order of insertion; small, so searched
@@ -57,6 +58,7 @@ class Value {
   static Value real(double value) { return Value(Data(value)); }
   static Value string(std::string text);
   static Value list(std::vector<Value> items);
+  static Value tuple(std::vector<Value> items);
   static Value dict() { return Value(Data(std::make_shared<Dict>())); }
   static Value function(Function function);
   static Value from_json(const Json& json);
@@ -78,6 +80,7 @@ class Value {
   double as_double() const { return is_real() ? std::get<double>(data_) : static_cast<double>(as_integer()); }
   const std::string& as_string() const { return *std::get<Text>(data_); }
   std::vector<Value>& items() const { return std::get<ListPointer>(data_)->items; }
+  bool is_tuple() const { return is_list() && std::get<ListPointer>(data_)->tuple; }
   Dict& as_dict() const { return *std::get<DictPointer>(data_); }
   const Function& as_function() const { return *std::get<FunctionPointer>(data_); }
   std::string undefined_name() const;

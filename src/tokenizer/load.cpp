@@ -164,19 +164,24 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
 
 std::string StreamDecoder::push(int32_t id) {
   pending_.push_back(id);
-  std::string text = tokenizer_.decode(pending_, skip_special_);
-  bool certain = text.size() > shown_.size() && !text.ends_with(unicode::replacement);
-  if (!certain) return {};
-  std::string fresh = text.substr(shown_.size());
+  std::string fresh = unshown();
+  if (fresh.empty() || fresh.ends_with(unicode::replacement)) return {};
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<ptrdiff_t>(read_));
   read_ = pending_.size();
   shown_ = tokenizer_.decode(pending_, skip_special_);
   return fresh;
 }
 
-std::string StreamDecoder::flush() {
+// Text of all pending ids behind what is shown. When it no longer begins with that (byte tokens joined
+// a run that is no UTF-8 after all), the text of the new ids alone.
+std::string StreamDecoder::unshown() const {
   std::string text = tokenizer_.decode(pending_, skip_special_);
-  std::string fresh = text.size() > shown_.size() ? text.substr(shown_.size()) : std::string();
+  if (text.starts_with(shown_)) return text.substr(shown_.size());
+  return tokenizer_.decode(std::span(pending_).subspan(read_), skip_special_);
+}
+
+std::string StreamDecoder::flush() {
+  std::string fresh = unshown();
   pending_.clear();
   shown_.clear();
   read_ = 0;

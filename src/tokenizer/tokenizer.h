@@ -83,6 +83,7 @@ class StreamDecoder {
   std::string flush();
 
  private:
+  std::string unshown() const;
   const Tokenizer& tokenizer_;
   bool skip_special_;
   std::vector<int32_t> pending_;  // ids whose text may still change, behind some that give the context
