@@ -98,8 +98,12 @@ Status Adapter::read_config() {
 
 std::string Adapter::find_base() const {
   if (base_name_.empty()) return "";
-  const std::string beside = path_join(path_, base_name_);
-  if (base_name_.front() != '/' && exists(beside)) return beside;
+  if (base_name_.front() != '/') {  // relative to the adapter, or to the run's folder around it
+    fs::path folder = fs::absolute(path_).lexically_normal();
+    if (!folder.has_filename()) folder = folder.parent_path();  // a slash at the end
+    for (const fs::path& from : {folder, folder.parent_path()})
+      if (const std::string beside = (from / base_name_).lexically_normal().string(); exists(beside)) return beside;
+  }
   return exists(base_name_) ? base_name_ : "";
 }
 

@@ -34,7 +34,8 @@ class Adapter {
 
   const std::string& path() const { return path_; }
   const Json& config() const { return config_; }
-  // The base model as the file names it: a folder relative to the adapter or to the working directory;
+  // The base model as the file names it: relative to the adapter's folder, the one around it, or the
+  // working directory;
   // "" when it cannot be found on disk. base_name is the text of the file.
   std::string find_base() const;
   const std::string& base_name() const { return base_name_; }

@@ -242,8 +242,8 @@ Result<LossSum> TrainableModel::State::run(const TrainingBatch& batch, double sc
 TrainableModel::TrainableModel() : state_(std::make_unique<State>()) {}
 TrainableModel::~TrainableModel() = default;
 
-Result<std::unique_ptr<TrainableModel>> TrainableModel::load(const std::string& path) {
-  BM_TRY(OpenedModel opened, open_model(path));
+Result<std::unique_ptr<TrainableModel>> TrainableModel::load(const std::string& path, const std::string& base) {
+  BM_TRY(OpenedModel opened, open_model(path, base));
   std::unique_ptr<TrainableModel> model(new TrainableModel());
   State& state = *model->state_;
   state.config = opened.source.config();

@@ -33,8 +33,9 @@ struct LossSum {
 
 class TrainableModel {
  public:
-  // Weights widened to float32.
-  static Result<std::unique_ptr<TrainableModel>> load(const std::string& path);
+  // Weights widened to float32. An adapter folder's adapter is merged; base: its base model, if not the
+  // one it names.
+  static Result<std::unique_ptr<TrainableModel>> load(const std::string& path, const std::string& base = "");
   ~TrainableModel();
 
   const ModelConfig& config() const;
