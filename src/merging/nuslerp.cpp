@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numbers>
 
 #include "merging/arithmetic.h"
 
@@ -85,7 +86,7 @@ struct Nuslerp {
   size_t first = 0, second = 0;
   double t = 0;
   // Per group.
-  std::vector<float> sine_first, sine_second, sine;
+  std::vector<double> sine_first, sine_second, sine;
   std::vector<char> colinear;
 };
 
@@ -118,11 +119,21 @@ void measure_angles(const TensorProblem& p, Nuslerp& m) {
   for (size_t g = 0; g < groups; ++g) {
     double c = std::clamp(q(dots[g]), -1.0, 1.0);
     bool colinear = q(1 - q(c * c)) <= 1e-16;
+    bool mirrored = std::abs(norms[2 * g] / norms[2 * g + 1] - 1) < 1e-12;
+    if (!p.switches.float_scalars && c < 0 && 1 - c * c < 1e-12 && mirrored) {
+      // v1 = −v0: the formula's limit for angle → π is cos(πt)·v0. (Opposite vectors of different length
+      // have no limit and are interpolated linearly, as parallel ones.)
+      m.colinear.push_back(0);
+      m.sine.push_back(1);
+      m.sine_first.push_back(std::cos(std::numbers::pi * m.t));
+      m.sine_second.push_back(0);
+      continue;
+    }
     double theta = q(std::acos(colinear ? 0.0 : c));
     m.colinear.push_back(colinear);
-    m.sine.push_back(static_cast<float>(q(std::sin(theta))));
-    m.sine_first.push_back(static_cast<float>(q(std::sin(q(scalar(1 - m.t) * theta)))));
-    m.sine_second.push_back(static_cast<float>(q(std::sin(q(scalar(m.t) * theta)))));
+    m.sine.push_back(q(std::sin(theta)));
+    m.sine_first.push_back(q(std::sin(q(scalar(1 - m.t) * theta))));
+    m.sine_second.push_back(q(std::sin(q(scalar(m.t) * theta))));
   }
 }
 
@@ -132,11 +143,23 @@ void nuslerp_block(const TensorProblem& p, const Nuslerp& m, int64_t begin, int6
   read_vector(p, m.first, m.around_base, begin, end, a);
   read_vector(p, m.second, m.around_base, begin, end, b);
   auto t0 = static_cast<float>(1 - m.t), t1 = static_cast<float>(m.t);
+  if (!p.switches.round_every_operation) {  // near-opposite vectors cancel: in double, rounded once
+    float* base = merge_scratch(3, n);
+    if (m.around_base) p.inputs[static_cast<size_t>(p.base)].read(begin, end, base);
+    for (int64_t i = 0; i < n; ++i) {
+      size_t g = m.grouping.of(begin + i);
+      double x = a[i], y = b[i];
+      double mixed = m.colinear[g] ? (1 - m.t) * x + m.t * y : (m.sine_first[g] * x + m.sine_second[g] * y) / m.sine[g];
+      out[i] = static_cast<float>(m.around_base ? static_cast<double>(base[i]) + mixed : mixed);
+    }
+    return;
+  }
   with_rounding(p.working, [&](auto w) {
     for (int64_t i = 0; i < n; ++i) {
       size_t g = m.grouping.of(begin + i);
       out[i] = m.colinear[g] ? w.r(w.r(t0 * a[i]) + w.r(t1 * b[i]))
-                             : w.r(w.r(w.r(m.sine_first[g] * a[i]) + w.r(m.sine_second[g] * b[i])) / m.sine[g]);
+                             : w.r(w.r(w.r(static_cast<float>(m.sine_first[g]) * a[i]) + w.r(static_cast<float>(m.sine_second[g]) * b[i])) /
+                                   static_cast<float>(m.sine[g]));
     }
     if (!m.around_base) return;
     float* base = merge_scratch(3, n);

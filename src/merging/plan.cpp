@@ -250,7 +250,21 @@ class Planner {
                          "; a list with filters needs a last entry without a filter.");
   }
 
+  Status check_epsilon(const PlannedTensor& out) const {
+    if (plan_.method->sparsifier != Sparsifier::della) return {};
+    for (size_t i = 0; i < out.inputs.size(); ++i) {
+      double density = out.per_input[i].at("density"), epsilon = out.per_input[i].at("epsilon");
+      if (static_cast<int>(i) == out.base || density <= 0 || density >= 1) continue;
+      if (density + epsilon >= 1 || density - epsilon <= 0)
+        return bad_input("density " + number(density) + " ± epsilon " + number(epsilon) + " leaves (0, 1) for \"" +
+                             plan_.models[out.inputs[i].model].reference.text + "\" " + out.name,
+                         "Choose epsilon such that density ± epsilon stays inside (0, 1).");
+    }
+    return {};
+  }
+
   Status check_values(const PlannedTensor& out) const {
+    BM_CHECK_OK(check_epsilon(out));
     if (!request_.switches.refuse_senseless) return {};
     auto range = [&](const std::string& name, const std::map<std::string, double>& values, const std::string& whose) -> Status {
       auto found = values.find(name);

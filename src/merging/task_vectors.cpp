@@ -17,7 +17,8 @@ struct TaskVector {
   enum class Keep { all, none, top, middle, bits };
   size_t input = 0;
   double density = 1;
-  float weight = 0;
+  float weight = 0;         // rounded to the working type
+  double exact_weight = 0;  // as written
   Keep keep = Keep::all;
   std::vector<RankCut> cuts;   // top: one cut, largest first; middle: two cuts, smallest first
   std::vector<uint64_t> bits;  // one per element
@@ -32,7 +33,7 @@ class TaskVectorMerge {
  public:
   explicit TaskVectorMerge(const TensorProblem& p) : p_(p), base_(static_cast<size_t>(p.base)) {}
 
-  Status prepare();
+  void prepare();
   void block(int64_t begin, int64_t end, float* out) const;
 
  private:
@@ -46,6 +47,7 @@ class TaskVectorMerge {
   void rescale(TaskVector& v);
   KeyFunction magnitudes(const TaskVector& v) const;
   uint64_t purpose(const TaskVector& v) const { return hash64(p_.name + '\n' + p_.models[v.input]); }
+  void combine_exact(int64_t n, const std::vector<float*>& d, const float* base, float* out) const;
   template <class W>
   void combine(W w, int64_t n, const std::vector<float*>& d, const float* base, float* out) const;
 
@@ -53,33 +55,26 @@ class TaskVectorMerge {
   size_t base_;
   std::vector<TaskVector> vectors_;
   bool normalize_ = false, rescale_ = false;
-  float lambda_ = 1;
+  double lambda_ = 1;
 };
 
-Status TaskVectorMerge::prepare() {
+void TaskVectorMerge::prepare() {
   normalize_ = p_.parameter("normalize") != 0;
   rescale_ = p_.parameter("rescale") != 0;
-  lambda_ = static_cast<float>(p_.parameter("lambda"));
+  lambda_ = p_.parameter("lambda");
   for (size_t input : p_.others()) {
     TaskVector v;
     v.input = input;
     v.density = p_.input_parameter(input, "density");
     float weight = static_cast<float>(p_.input_parameter(input, "weight"));
     v.weight = with_rounding(p_.working, [&](auto w) { return w.r(weight); });
-    if (p_.method->sparsifier == Sparsifier::della && v.density > 0 && v.density < 1) {
-      double epsilon = p_.input_parameter(input, "epsilon");
-      if (v.density + epsilon >= 1 || v.density - epsilon <= 0)
-        return bad_input("density " + std::to_string(v.density) + " ± epsilon " + std::to_string(epsilon) +
-                             " leaves (0, 1) for " + p_.models[input],
-                         "Choose epsilon such that density ± epsilon stays inside (0, 1).");
-    }
+    v.exact_weight = p_.input_parameter(input, "weight");
     vectors_.push_back(std::move(v));
   }
   for (TaskVector& v : vectors_) {
     sparsify(v);
     if (rescale_ && v.keep != TaskVector::Keep::all) rescale(v);
   }
-  return {};
 }
 
 void TaskVectorMerge::delta(const TaskVector& v, int64_t begin, int64_t end, float* out) const {
@@ -279,8 +274,35 @@ void TaskVectorMerge::combine(W w, int64_t n, const std::vector<float*>& d, cons
     }
     float mixed = w.r(sum);
     if (normalize_) mixed = w.r(mixed / divisor);
-    if (lambda_ != 1.0f) mixed = w.r(mixed * lambda_);
+    if (lambda_ != 1) mixed = w.r(mixed * static_cast<float>(lambda_));
     out[i] = w.r(base[i] + mixed);
+  }
+}
+
+// The same on the differences before their weights, in double: the vote on a sign must not hang on the
+// rounding of a product.
+void TaskVectorMerge::combine_exact(int64_t n, const std::vector<float*>& d, const float* base, float* out) const {
+  double all_weights = 0;
+  for (const TaskVector& v : vectors_) all_weights += v.exact_weight;
+  if (std::abs(all_weights) < 1e-8) all_weights = 1;
+  for (int64_t i = 0; i < n; ++i) {
+    double sum = 0;
+    for (size_t k = 0; k < d.size(); ++k) sum += static_cast<double>(d[k][i]) * vectors_[k].exact_weight;
+    double divisor = all_weights;
+    if (p_.method->consensus) {
+      bool positive = sum >= 0;
+      double kept = 0, weights = 0;
+      for (size_t k = 0; k < d.size(); ++k) {
+        double x = static_cast<double>(d[k][i]) * vectors_[k].exact_weight;
+        bool agrees = positive ? x > 0 : x < 0;
+        kept += agrees ? x : 0.0;
+        weights += agrees ? vectors_[k].exact_weight : 0.0;
+      }
+      sum = kept;
+      divisor = weights == 0 ? 1 : weights;
+    }
+    double mixed = normalize_ ? sum / divisor : sum;
+    out[i] = static_cast<float>(static_cast<double>(base[i]) + mixed * lambda_);
   }
 }
 
@@ -295,13 +317,17 @@ void TaskVectorMerge::block(int64_t begin, int64_t end, float* out) const {
     with_rounding(p_.working, [&](auto w) {
       if (v.rescaled)
         for (int64_t i = 0; i < n; ++i) x[i] = w.r(v.divided ? x[i] / v.ratio : x[i] * v.ratio);
-      for (int64_t i = 0; i < n; ++i) x[i] = w.r(x[i] * v.weight);
+      if (p_.switches.round_every_operation)
+        for (int64_t i = 0; i < n; ++i) x[i] = w.r(x[i] * v.weight);
     });
     d.push_back(x);
   }
   float* base = merge_scratch(0, n);
   if (d.empty()) p_.inputs[base_].read(begin, end, base);
-  with_rounding(p_.working, [&](auto w) { combine(w, n, d, base, out); });
+  if (p_.switches.round_every_operation)
+    with_rounding(p_.working, [&](auto w) { combine(w, n, d, base, out); });
+  else
+    combine_exact(n, d, base, out);
 }
 
 }  // namespace
@@ -319,7 +345,7 @@ int64_t stream_draws(const TensorProblem& p) {
 
 Result<BlockFunction> prepare_task_vectors(const TensorProblem& p) {
   auto merge = std::make_shared<TaskVectorMerge>(p);
-  BM_CHECK_OK(merge->prepare());
+  merge->prepare();
   return BlockFunction([merge](int64_t begin, int64_t end, float* out) { merge->block(begin, end, out); });
 }
 
