@@ -13,39 +13,45 @@ namespace {
 
 using attention_detail::Geometry;
 
+constexpr int64_t kTilesPerTask = 4;  // query tiles that share a packed key tile
+
 struct Task {
   const AttentionSequence* sequence;
   int64_t kv_head, first, positions;  // queries [first, first + positions) of the sequence
 };
 
+// Queries, sums and results of all rows of a task; keys, values and scores of one tile.
 struct Working {
   float *q, *out, *keys, *values, *scores;
   float *maximum, *sum, *rescale, *row_scratch;
   int32_t *low, *high;
 
-  Working(const Geometry& g, int64_t rows) {
+  explicit Working(const Geometry& g) {
+    const int64_t tile_rows = g.rows(g.tile_positions), rows = kTilesPerTask * tile_rows;
     q = scratch(ScratchSlot::c, 2 * rows * g.padded);
     out = q + rows * g.padded;
     keys = scratch(ScratchSlot::d, 2 * kKeyTile * g.padded);
     values = keys + kKeyTile * g.padded;
-    scores = scratch(ScratchSlot::e, rows * kKeyTile);
-    maximum = scratch(ScratchSlot::f, rows * 6);
+    scores = scratch(ScratchSlot::e, tile_rows * kKeyTile);
+    maximum = scratch(ScratchSlot::f, 2 * rows + 4 * tile_rows);
     sum = maximum + rows;
     rescale = sum + rows;
-    row_scratch = rescale + rows;
-    low = reinterpret_cast<int32_t*>(row_scratch + rows);
-    high = low + rows;
+    row_scratch = rescale + tile_rows;
+    low = reinterpret_cast<int32_t*>(row_scratch + tile_rows);
+    high = low + tile_rows;
   }
 };
 
-// One key tile: scores, softmax, and the weighted values added to `out`.
-void attend_tile(const Geometry& g, const Working& w, int64_t rows, int64_t keys) {
+// One key tile for one query tile (rows from `row` on): scores, softmax, and the weighted values added to
+// `out`. The first `keys` of the `packed` keys of the tile are those that the queries see.
+void attend_tile(const Geometry& g, const Working& w, int64_t row, int64_t rows, int64_t keys,
+                 int64_t packed) {
   const ProductKernels& products = *kernels().products;
   BlockArguments s;
   s.m = rows;
   s.n = (keys + kLanes - 1) / kLanes * kLanes;
   s.k = g.dim;
-  s.a = w.q;
+  s.a = w.q + row * g.padded;
   s.a_row = g.padded;
   s.b = w.keys;
   s.b_panel = g.dim * kLanes;
@@ -59,12 +65,13 @@ void attend_tile(const Geometry& g, const Working& w, int64_t rows, int64_t keys
                                 .low = w.low,
                                 .high = w.high,
                                 .scale = g.scale,
-                                .maximum = w.maximum,
-                                .sum = w.sum,
+                                .maximum = w.maximum + row,
+                                .sum = w.sum + row,
                                 .rescale = w.rescale,
                                 .scratch = w.row_scratch});
+  float* out = w.out + row * g.padded;
   for (int64_t r = 0; r < rows; ++r) {
-    if (w.rescale[r] != 1.0f) kernels().rows->scale(g.padded, w.rescale[r], w.out + r * g.padded);
+    if (w.rescale[r] != 1.0f) kernels().rows->scale(g.padded, w.rescale[r], out + r * g.padded);
   }
   BlockArguments o;
   o.m = rows;
@@ -73,9 +80,8 @@ void attend_tile(const Geometry& g, const Working& w, int64_t rows, int64_t keys
   o.a = w.scores;
   o.a_row = kKeyTile;
   o.b = w.values;
-  o.b_k = g.padded;
-  o.b_panel = kLanes;
-  o.c = w.out;
+  o.b_panel = packed * kLanes;
+  o.c = out;
   o.c_row = g.padded;
   o.accumulate = true;
   products.f32(o);
@@ -103,18 +109,24 @@ void run_task(const Geometry& g, const Task& task) {
   const int64_t rows = g.rows(task.positions), position = s.first_position + task.first;
   const int64_t kv_stride = s.kv_stride ? s.kv_stride : g.kv_heads * g.dim;
   const int64_t q_stride = s.q_stride ? s.q_stride : g.heads * g.dim;
-  const Working w(g, g.rows(g.tile_positions));
+  const Working w(g);
   attention_detail::gather_rows(g, s.q + task.first * q_stride, q_stride, task.kv_head, task.positions, w.q);
   std::fill_n(w.out, rows * g.padded, 0.0f);
   std::fill_n(w.maximum, rows, -std::numeric_limits<float>::infinity());
   std::fill_n(w.sum, rows, 0.0f);
   const int64_t end = position + task.positions;
   for (int64_t tile = g.first_key(position) / kKeyTile * kKeyTile; tile < end; tile += kKeyTile) {
-    const int64_t keys = std::min(kKeyTile, end - tile), at = tile * kv_stride + task.kv_head * g.dim;
-    attention_detail::pack_keys(g, s.keys + at, kv_stride, keys, w.keys);
-    attention_detail::copy_rows(g, s.values + at, kv_stride, keys, w.values);
-    attention_detail::visible_columns(g, position, task.positions, tile, keys, w.low, w.high);
-    attend_tile(g, w, rows, keys);
+    const int64_t packed = std::min(kKeyTile, end - tile), at = tile * kv_stride + task.kv_head * g.dim;
+    attention_detail::pack_keys(g, s.keys + at, kv_stride, packed, w.keys);
+    attention_detail::pack_values(g, s.values + at, kv_stride, packed, w.values);
+    for (int64_t first = 0; first < task.positions; first += g.tile_positions) {
+      const int64_t positions = std::min(g.tile_positions, task.positions - first);
+      const int64_t from = position + first, keys = std::min(packed, from + positions - tile);
+      if (keys <= 0 || g.first_key(from) >= tile + packed)
+        continue;  // all still to come, or out of the window
+      attention_detail::visible_columns(g, from, positions, tile, keys, w.low, w.high);
+      attend_tile(g, w, g.rows(first), g.rows(positions), keys, packed);
+    }
   }
   finish_rows(g, w, task);
 }
@@ -126,12 +138,12 @@ void attention(const AttentionShape& shape, std::span<const AttentionSequence> s
   const Geometry g(shape);
   std::vector<Task> tasks;
   for (const AttentionSequence& sequence : sequences) {
+    if (sequence.queries <= 0) continue;
     // The longest rows first, so that the threads end together.
-    const int64_t tiles = (sequence.queries + g.tile_positions - 1) / g.tile_positions;
-    for (int64_t tile = tiles - 1; tile >= 0; --tile) {
-      const int64_t first = tile * g.tile_positions;
+    const int64_t most = kTilesPerTask * g.tile_positions;
+    for (int64_t first = (sequence.queries - 1) / most * most; first >= 0; first -= most) {
       for (int64_t head = 0; head < g.kv_heads; ++head) {
-        tasks.push_back({&sequence, head, first, std::min(g.tile_positions, sequence.queries - first)});
+        tasks.push_back({&sequence, head, first, std::min(most, sequence.queries - first)});
       }
     }
   }

@@ -16,7 +16,8 @@ namespace bm::attention_detail {
 struct Geometry {
   int64_t heads, kv_heads, group, dim, padded, window;
   float scale;
-  int64_t tile_positions;  // positions in a query tile
+  int64_t tile_positions;  // positions in a query tile: about 48 rows, which the first cache holds with their
+                           // scores
 
   explicit Geometry(const AttentionShape& shape)
       : heads(shape.heads),
@@ -27,7 +28,7 @@ struct Geometry {
         window(shape.window),
         scale(shape.scale != 0 ? shape.scale
                                : static_cast<float>(1.0 / std::sqrt(static_cast<double>(shape.head_dim)))),
-        tile_positions(std::max<int64_t>(1, 96 / group)) {}
+        tile_positions(std::max<int64_t>(1, 48 / group)) {}
 
   int64_t rows(int64_t positions) const { return positions * group; }
   // First key the query at `position` sees.
@@ -56,7 +57,22 @@ inline void pack_keys(const Geometry& g, const float* first, int64_t stride, int
   }
 }
 
-// Rows [keys][padded], padding zeroed (for products that sum over keys).
+// Panels [padded/16][keys][16], padding zeroed (for products that sum over keys).
+inline void pack_values(const Geometry& g, const float* first, int64_t stride, int64_t keys, float* panels) {
+  for (int64_t column = 0; column < g.dim; column += kLanes) {
+    const int64_t count = std::min<int64_t>(kLanes, g.dim - column);
+    for (int64_t key = 0; key < keys; ++key, panels += kLanes) {
+      const float* in = first + key * stride + column;
+      if (count == kLanes) {
+        std::memcpy(panels, in, kLanes * sizeof(float));
+      } else {
+        for (int64_t c = 0; c < kLanes; ++c) panels[c] = c < count ? in[c] : 0.0f;
+      }
+    }
+  }
+}
+
+// Rows [keys][padded], padding zeroed.
 inline void copy_rows(const Geometry& g, const float* first, int64_t stride, int64_t keys, float* rows) {
   for (int64_t key = 0; key < keys; ++key, rows += g.padded) {
     std::memcpy(rows, first + key * stride, static_cast<size_t>(g.dim) * sizeof(float));
