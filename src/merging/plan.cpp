@@ -27,6 +27,9 @@ class Planner {
     plan_.method = configuration_.method;
     plan_.switches = request_.switches;
     BM_CHECK_OK(unknown_keys());
+    if (configuration_.tokenizer)
+      return bad_input("`tokenizer_source` and `tokenizer` are not supported yet",
+                       "Without the key the base's tokenizer is kept; models whose vocabularies agree need nothing else.");
     for (const OutputSlice& slice : configuration_.slices) BM_CHECK_OK(check_inputs(slice));
     BM_CHECK_OK(load_models());
     BM_TRY(slices_, resolved_slices());
