@@ -3,9 +3,9 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "formats/checkpoint.h"
+#include "formats/gguf_tokenizer.h"
 #include "formats/hf_folder.h"
 #include "model/adapter.h"
-#include "model/gguf_tokenizer.h"
 #include "model/weight_source.h"
 
 namespace bm {
@@ -57,9 +57,13 @@ Status save_tokenizer_files(const std::string& source, const std::string& out) {
   }
   BM_TRY(Checkpoint checkpoint, Checkpoint::open(folder));
   if (!checkpoint.is_gguf()) return {};
-  Status written = write_gguf_tokenizer(checkpoint.gguf_metadata(), out);
-  if (!written.ok() && written.error().code() != Code::bad_input) return written;
-  if (!written.ok()) log_warning(out + " has no tokenizer: " + written.error().paragraph());
+  const auto files = tokenizer_files_from_gguf(checkpoint.gguf_metadata());
+  if (!files.ok()) {
+    log_warning(out + " has no tokenizer: " + files.error().paragraph());
+    return {};
+  }
+  BM_CHECK_OK(make_directories(out));
+  for (const NamedText& file : *files) BM_CHECK_OK(write_file_atomic(path_join(out, file.name), file.content));
   return {};
 }
 

@@ -5,8 +5,6 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "formats/checkpoint.h"
-#include "model/gguf_tokenizer.h"
-#include "model/merge_adapter.h"
 #include "model/reference.h"
 #include "model/save.h"
 #include "support.h"
@@ -168,73 +166,6 @@ TEST(Save, PortableConfig) {
   Json older = json;  // what transformers 4 sees
   older.erase("rope_parameters");
   EXPECT_EQ(rope_inverse_frequencies(take(parse_model_config(older))), rope_inverse_frequencies(config));
-}
-
-TEST(GgufTokenizer, ByteLevelIsTheFilePublished) {
-  if (!have_shared()) GTEST_SKIP() << "golden/tokenizer lies in ../shared only";
-  const Json published = take(read_json_file(shared_path("golden/tokenizer/smollm2/tokenizer.json")));
-  Json tokens = Json::array(), types = Json::array();
-  std::vector<std::string> by_id(published["model"]["vocab"].size());
-  for (const auto& [token, id] : published["model"]["vocab"].members()) by_id[static_cast<size_t>(id.as_int())] = token;
-  for (size_t i = 0; i < by_id.size(); ++i) {
-    tokens.push_back(by_id[i]);
-    types.push_back(i < published["added_tokens"].size() ? 3 : 1);
-  }
-  Json merges = Json::array();  // the file has pairs, GGUF "left right"
-  for (const Json& m : published["model"]["merges"].items())
-    merges.push_back(m.is_array() ? m[size_t{0}].as_string() + " " + m[size_t{1}].as_string() : m.as_string());
-  const Json metadata = Json::object({{"tokenizer.ggml.model", "gpt2"},
-                                      {"tokenizer.ggml.pre", "smollm"},
-                                      {"tokenizer.ggml.tokens", tokens},
-                                      {"tokenizer.ggml.token_type", types},
-                                      {"tokenizer.ggml.merges", merges},
-                                      {"tokenizer.ggml.bos_token_id", 1},
-                                      {"tokenizer.ggml.add_bos_token", false},
-                                      {"tokenizer.chat_template", "{{ 'x' }}"}});
-  const Json ours = take(tokenizer_json_from_gguf(metadata));
-  for (const char* key : {"added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"})
-    EXPECT_EQ(ours[key], published[key]) << key;
-  EXPECT_EQ(ours["model"]["vocab"], published["model"]["vocab"]);
-  EXPECT_EQ(ours["model"]["merges"], merges);
-  const TemporaryFolder out;
-  check(write_gguf_tokenizer(metadata, out.path()));
-  const auto tokenizer = take(Tokenizer::load(out.path()));
-  const auto direct = take(Tokenizer::from_gguf(metadata));
-  for (const char* text : {"The patient's 42 mg dose, 2½ days.", "Fièvre à 39°C <|im_end|> \n\n"})
-    EXPECT_EQ(tokenizer->encode(text), direct->encode(text));
-  EXPECT_EQ(tokenizer->chat_template(), "{{ 'x' }}");
-}
-
-TEST(GgufTokenizer, SentencePieceFile) {
-  Json tokens = Json::array(), scores = Json::array(), types = Json::array();
-  const auto add = [&](const std::string& token, double score, int type) {
-    tokens.push_back(token);
-    scores.push_back(score);
-    types.push_back(type);
-  };
-  add("<unk>", 0, 2);
-  add("<s>", 0, 3);
-  add("</s>", 0, 3);
-  for (int byte = 0; byte < 256; ++byte) {
-    char name[8];
-    std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(byte));
-    add(name, 0, 6);
-  }
-  double score = -1;
-  for (const char* piece : {"▁a", "▁ab", "ab", "▁", "a", "b", "c"}) add(piece, score -= 1, 1);
-  const Json metadata = Json::object({{"tokenizer.ggml.model", "llama"},
-                                      {"tokenizer.ggml.tokens", tokens},
-                                      {"tokenizer.ggml.scores", scores},
-                                      {"tokenizer.ggml.token_type", types},
-                                      {"tokenizer.ggml.bos_token_id", 1},
-                                      {"tokenizer.ggml.eos_token_id", 2},
-                                      {"tokenizer.ggml.unknown_token_id", 0}});
-  const TemporaryFolder out;
-  check(write_gguf_tokenizer(metadata, out.path()));
-  const auto tokenizer = take(Tokenizer::load(out.path()));
-  const auto direct = take(Tokenizer::from_gguf(metadata));
-  for (const char* text : {"ab cab", "é a", ""}) EXPECT_EQ(tokenizer->encode(text), direct->encode(text)) << text;
-  EXPECT_FALSE(write_gguf_tokenizer(Json::object({{"tokenizer.ggml.model", "bert"}}), out.path()).ok());
 }
 
 }  // namespace
