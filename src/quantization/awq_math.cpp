@@ -35,16 +35,38 @@ void round_values(DType precision, std::span<float> values) {
   });
 }
 
+// torch/aten/src/ATen/native/cpu/SumKernel.cpp, multi_row_sum.
+CascadeSum::CascadeSum(int64_t terms) : terms_(terms) {
+  int64_t log = 0;
+  while ((int64_t{1} << log) < terms) ++log;
+  power_ = std::max<int64_t>(4, log / 4);
+  whole_ = terms >> power_ << power_;  // terms that fill levels; the rest is added to the first at the end
+}
+
+void CascadeSum::add(float value) {
+  levels_[0] += value;
+  ++count_;
+  int64_t step = int64_t{1} << power_;
+  if (count_ > whole_ || count_ % step != 0) return;
+  for (int64_t level = 1; level < 4; ++level) {
+    levels_[level] += levels_[level - 1];
+    levels_[level - 1] = 0;
+    if ((count_ & ((step - 1) << (level * power_))) != 0) break;
+  }
+}
+
+float CascadeSum::total() const { return ((levels_[0] + levels_[1]) + levels_[2]) + levels_[3]; }
+
 std::vector<float> column_abs_means(const float* x, int64_t rows, int64_t columns, DType precision) {
   std::vector<float> means(at(columns));
   parallel_chunks(at(columns), 64, [&](size_t begin, size_t end) {
-    std::vector<double> sums(end - begin, 0.0);
+    std::vector<CascadeSum> sums(end - begin, CascadeSum(rows));
     for (int64_t r = 0; r < rows; ++r) {
       const float* row = x + r * columns;
-      for (size_t c = begin; c < end; ++c) sums[c - begin] += static_cast<double>(std::fabs(row[c]));
+      for (size_t c = begin; c < end; ++c) sums[c - begin].add(std::fabs(row[c]));
     }
     for (size_t c = begin; c < end; ++c)
-      means[c] = round_value(precision, static_cast<float>(sums[c - begin] / static_cast<double>(rows)));
+      means[c] = round_value(precision, sums[c - begin].total() / static_cast<float>(rows));
   });
   return means;
 }

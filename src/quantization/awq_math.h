@@ -17,7 +17,20 @@ inline float round_value(DType precision, float value) {
   return precision == DType::f16 ? round_to_f16_fast(value) : value;
 }
 
-// mean |x| over rows, per column (double sums, rounded to the precision). x [rows, columns].
+// Sum of a column in float32 in the order torch's CPU kernels add (cascade_sum: 16 or more terms a level,
+// four levels), so that means agree with the peer's to the last bit where the terms do.
+class CascadeSum {
+ public:
+  explicit CascadeSum(int64_t terms);
+  void add(float value);
+  float total() const;
+
+ private:
+  float levels_[4] = {0, 0, 0, 0};
+  int64_t terms_, count_ = 0, power_ = 4, whole_ = 0;
+};
+
+// mean |x| over rows, per column (rounded to the precision). x [rows, columns].
 std::vector<float> column_abs_means(const float* x, int64_t rows, int64_t columns, DType precision);
 
 // mean (a - b)², the difference rounded to the precision first.

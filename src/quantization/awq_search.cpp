@@ -214,6 +214,23 @@ void divide_rows(std::span<const float> scales, DType precision, int64_t columns
       weight[r * at(columns) + c] = round_value(precision, weight[r * at(columns) + c] / scales[r]);
 }
 
+Result<std::vector<AwqClip>> clip_linears(const AwqLayerInput& input, const std::vector<AwqScaling>& scalings,
+                                          const AwqSearchOptions& options, Features features) {
+  LayerWeightsF32 weights = input.weights;
+  AwqLayerSearch scaled;
+  scaled.scalings = scalings;
+  apply_search(scaled, options.precision, weights);
+  for (const AwqScaling& scaling : scalings) scale_features(scaling, options.precision, features);
+  std::vector<AwqClip> clips;
+  for (std::string_view module : kLayerLinears) {
+    // The product of q and k makes their errors hard to judge one by one: AWQ leaves them unclipped.
+    if (module == "self_attn.q_proj" || module == "self_attn.k_proj" || !input.quantized(module)) continue;
+    if (stop_requested()) return interrupted_error("the AWQ search");
+    clips.push_back(search_clip(module, *weights.find(module), features.of(module), options));
+  }
+  return clips;
+}
+
 }  // namespace
 
 std::vector<float> awq_scales(std::span<const float> x_mean, std::span<const float> w_mean, double ratio,
@@ -248,17 +265,17 @@ std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears, c
   int64_t group = columns % options.group == 0 ? options.group : columns;
   std::vector<float> means(at(columns));
   parallel_for(at(columns / group), [&](size_t g) {
-    std::vector<double> sums(at(group), 0.0);
+    std::vector<CascadeSum> sums(at(group), CascadeSum(rows));
     for (const LinearF32* linear : linears)
       for (int64_t r = 0; r < linear->rows; ++r) {
         const float* w = linear->weight.data() + r * columns + static_cast<int64_t>(g) * group;
         float top = 0;
         for (int64_t c = 0; c < group; ++c) top = std::max(top, std::fabs(w[c]));
         float divisor = round(top + epsilon);
-        for (int64_t c = 0; c < group; ++c) sums[at(c)] += static_cast<double>(round(std::fabs(w[c]) / divisor));
+        for (int64_t c = 0; c < group; ++c) sums[at(c)].add(round(std::fabs(w[c]) / divisor));
       }
     for (int64_t c = 0; c < group; ++c)
-      means[g * at(group) + at(c)] = round(static_cast<float>(sums[at(c)] / static_cast<double>(rows)));
+      means[g * at(group) + at(c)] = round(sums[at(c)].total() / static_cast<float>(rows));
   });
   return means;
 }
@@ -271,17 +288,15 @@ Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchO
     if (stop_requested()) return interrupted_error("the AWQ search");
     BM_CHECK_OK(search_scale(input, options, features.of(scaling.scaled[0]), scaling));
   }
-  if (!options.clip) return search;
-  LayerWeightsF32 weights = input.weights;
-  apply_search(search, options.precision, weights);
-  for (const AwqScaling& scaling : search.scalings) scale_features(scaling, options.precision, features);
-  for (std::string_view module : kLayerLinears) {
-    // The product of q and k makes their errors hard to judge one by one: AWQ leaves them unclipped.
-    if (module == "self_attn.q_proj" || module == "self_attn.k_proj" || !input.quantized(module)) continue;
-    if (stop_requested()) return interrupted_error("the AWQ search");
-    search.clips.push_back(search_clip(module, *weights.find(module), features.of(module), options));
+  if (options.clip) {
+    BM_TRY(search.clips, clip_linears(input, search.scalings, options, std::move(features)));
   }
   return search;
+}
+
+Result<std::vector<AwqClip>> search_clips(const AwqLayerInput& input, const std::vector<AwqScaling>& scalings,
+                                          const AwqSearchOptions& options, std::vector<float> x) {
+  return clip_linears(input, scalings, options, run_and_capture(input, options.precision, x));
 }
 
 void apply_search_to_linear(const AwqLayerSearch& search, std::string_view module, DType precision, int64_t rows,

@@ -65,6 +65,10 @@ struct AwqLayerInput {
 // bad_input (unless switches.leave_non_finite): no finite loss in a group.
 Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchOptions& options, std::vector<float>& x);
 
+// The clips alone, for scalings found before (x: the layer's input, not changed).
+Result<std::vector<AwqClip>> search_clips(const AwqLayerInput& input, const std::vector<AwqScaling>& scalings,
+                                          const AwqSearchOptions& options, std::vector<float> x);
+
 // Applies what a search found. `weights`: the whole layer.
 void apply_search(const AwqLayerSearch& search, DType precision, LayerWeightsF32& weights);
 // One linear's weight [rows, columns], or one norm's: for files written tensor by tensor.
