@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "ops/linear.h"
 #include "quantization/awq_clip.h"
+#include "quantization/awq_half.h"
 #include "quantization/awq_math.h"
 
 namespace bm {
@@ -29,17 +30,33 @@ struct Features {
   }
 };
 
+Features run_and_capture_half(const AwqLayerInput& in, std::vector<float>& x) {
+  Features f;
+  auto rows = static_cast<int64_t>(x.size()) / in.config.hidden;
+  std::vector<float> out(x.size());
+  auto add_residual = [&] {
+    for (size_t i = 0; i < x.size(); ++i) x[i] = round_to_f16_fast(x[i] + out[i]);
+  };
+  round_values(DType::f16, x);
+  f.attention.resize(x.size());
+  rms_norm_half(in.weights.input_layernorm, in.config.rms_epsilon, x.data(), rows, f.attention.data());
+  attention_half(in.config, in.weights, in.lengths, f.attention.data(), out.data(), &f.heads);
+  add_residual();
+  f.mlp.resize(x.size());
+  rms_norm_half(in.weights.post_attention_layernorm, in.config.rms_epsilon, x.data(), rows, f.mlp.data());
+  mlp_half(in.weights, rows, f.mlp.data(), out.data(), &f.down);
+  add_residual();
+  return f;
+}
+
 Features run_and_capture(const AwqLayerInput& in, DType precision, std::vector<float>& x) {
+  if (precision == DType::f16) return run_and_capture_half(in, x);
   Features features;
-  round_values(precision, x);
   run_layer(in.config, in.weights, in.lengths, x.data(),
             [&](std::string_view module, const float* input, int64_t rows, int64_t columns) {
               if (module == "self_attn.k_proj" || module == "self_attn.v_proj" || module == "mlp.up_proj") return;
-              std::vector<float>& feature = features.of(module);
-              feature.assign(input, input + rows * columns);
-              round_values(precision, feature);
+              features.of(module).assign(input, input + rows * columns);
             });
-  round_values(precision, x);
   return features;
 }
 
@@ -83,10 +100,13 @@ class Measure {
   }
 
   void run(std::vector<float>& output) {
+    bool half = options_.precision == DType::f16, mlp = scaling_.measured_on == "mlp";
     if (linear_) run_linear(*weights_.find(scaling_.scaled[0]), x_.data(), tokens_, output.data());
-    else if (scaling_.measured_on == "mlp") run_mlp(in_.config, weights_, tokens_, x_.data(), output.data());
+    else if (mlp && half) mlp_half(weights_, tokens_, x_.data(), output.data());
+    else if (mlp) run_mlp(in_.config, weights_, tokens_, x_.data(), output.data());
+    else if (half) attention_half(in_.config, weights_, in_.lengths, x_.data(), output.data());
     else run_attention(in_.config, weights_, in_.lengths, x_.data(), output.data());
-    if (options_.precision != DType::f16) return;
+    if (!half) return;
     round_values(options_.precision, output);
     for (float& value : output)  // as the peer clips to the dtype's range
       if (std::isinf(value)) value = std::copysign(65504.0f, value);
@@ -237,7 +257,8 @@ std::vector<float> awq_scales(std::span<const float> x_mean, std::span<const flo
                               const AwqSearchOptions& options) {
   auto round = [&](float v) { return round_value(options.precision, v); };
   const float floor = round(1e-4f), epsilon = options.switches.epsilon_in_scales ? 1e-4f : 0.0f;
-  auto x_power = static_cast<float>(ratio), w_power = static_cast<float>(1.0 - ratio);
+  // torch casts the exponent to the tensor's dtype.
+  const float x_power = round(static_cast<float>(ratio)), w_power = round(static_cast<float>(1.0 - ratio));
   std::vector<float> scales(x_mean.size());
   float most = 0, least = std::numeric_limits<float>::infinity();
   for (size_t c = 0; c < scales.size(); ++c) {

@@ -56,6 +56,11 @@ Status check_options(const QuantizeOptions& o, QuantizeMethod method) {
   return {};
 }
 
+Status check_search_options(const QuantizeOptions& options, Mode mode) {
+  auto search = awq_search_options(options, mode);
+  return search.ok() ? Status() : Status(search.error());
+}
+
 void say_skipped(const QuantizeReport& report) {
   for (const SkippedModule& skipped : report.skipped) log_warning(skipped.name + " is left as it is: " + skipped.reason);
   for (const std::string& line : report.unscaled) log_warning(line);
@@ -176,6 +181,7 @@ Result<QuantizeReport> quantize(const QuantizeOptions& options, const CommonOpti
   BM_TRY(auto mode, common.parsed_mode());
   BM_TRY(auto method, parse_quantize_method(options.method));
   BM_CHECK_OK(check_options(options, method));
+  if (searches(method)) BM_CHECK_OK(check_search_options(options, mode));
   BM_TRY(auto source, QuantizeSource::open(options.model, options.dtype));
   BM_TRY(auto targets, plan_targets(source.config(), options, method, common.limit));
   QuantizeReport report = start_report(source, targets, options);
