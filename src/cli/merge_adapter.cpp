@@ -24,18 +24,17 @@ const RegisterVerb merge_adapter_verb{{
       Fields fields;
       describe(fields, options);
       identity.options = fields.dump_identity();
+      BM_TRY(MergeAdapterReport plan, plan_merge_adapter(model, adapter, options));  // refuses before anything is written
+      if (call.common.dry_run) {
+        print_line("would merge " + std::to_string(plan.merged) + " matrices, replace " + std::to_string(plan.replaced) +
+                   " tensors, copy " + std::to_string(plan.copied) + "; " + out + " will take " + format_bytes(plan.bytes));
+        return Outcome::done;
+      }
       BM_TRY(auto base_input, stage_input("model", model));
       BM_TRY(auto adapter_input, stage_input("adapter", adapter));
       identity.inputs = {base_input, adapter_input};
-      if (call.common.dry_run) {
-        print_line("would merge " + adapter + " into " + model + " and write " + out);
-        return Outcome::done;
-      }
       BM_TRY(StageFolder folder, StageFolder::open(out, identity, call.common.overwrite));
-      if (folder.state() == StageFolder::State::complete) {
-        log_info(out + ": already complete");
-        return Outcome::done;
-      }
+      if (folder.state() == StageFolder::State::complete) return Outcome::done;
       BM_TRY(MergeAdapterReport report, merge_adapter(model, adapter, out, options));
       BM_CHECK_OK(folder.finish(Json::object({{"merged_tensors", report.merged},
                                               {"replaced_tensors", report.replaced},

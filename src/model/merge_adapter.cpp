@@ -82,8 +82,19 @@ void describe(Fields& f, MergeAdapterOptions& o) {
   f.add("out-shard-size", o.shard_size, "largest shard", {.unit = "bytes"});
 }
 
-Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::string& adapter_path, const std::string& out,
-                                         const MergeAdapterOptions& options) {
+namespace {
+
+// Everything that can be refused is refused here, before a folder is touched.
+struct Plan {
+  Adapter adapter;
+  WeightSource source;  // of the base
+  std::optional<DType> dtype;
+  std::vector<WeightSpec> specs;
+  std::vector<DType> dtypes;
+  MergeAdapterReport report;
+};
+
+Result<std::unique_ptr<Plan>> make_plan(const std::string& model, const std::string& adapter_path, const MergeAdapterOptions& options) {
   std::optional<DType> dtype;
   if (!options.dtype.empty()) {
     dtype = dtype_from_user(options.dtype);
@@ -93,17 +104,39 @@ Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::st
   BM_TRY(Adapter adapter, Adapter::open(adapter_path));
   BM_TRY(OpenedModel opened, open_model(model));
   if (opened.source.adapter()) return bad_input("the base is itself an adapter", "Merge that one first.").in(model);
-  BM_TRY(WeightSource fitted, WeightSource::open(opened.source.checkpoint(), opened.source.config(), adapter));  // checks names and shapes
-  const Merger merger(opened.source, adapter, options, dtype);
-  MergeAdapterReport report;
-  std::vector<OutputTensor> tensors;
-  std::vector<DType> dtypes;
-  for (const WeightSpec& spec : expected_weights(fitted.config())) {
+  BM_TRY(WeightSource fitted, WeightSource::open(opened.source.checkpoint(), opened.source.config(), adapter));  // names and shapes
+  auto plan = std::make_unique<Plan>(Plan{std::move(adapter), std::move(opened.source), dtype, {}, {}, {}});
+  plan->specs = expected_weights(plan->source.config());
+  const Merger merger(plan->source, plan->adapter, options, dtype);
+  MergeAdapterReport& report = plan->report;
+  for (const WeightSpec& spec : plan->specs) {
     BM_TRY(DType d, merger.output_dtype(spec));
-    (adapter.replaced().contains(spec.name) ? report.replaced : spec.linear && adapter.find(spec.module) ? report.merged : report.copied)++;
-    tensors.push_back({{spec.name, d, spec.shape}, [&merger, spec, d] { return merger.produce(spec, d); }});
-    report.bytes += tensors.back().spec.bytes();
-    dtypes.push_back(d);
+    plan->dtypes.push_back(d);
+    const bool replaced = plan->adapter.replaced().contains(spec.name);
+    const bool merged = spec.linear && plan->adapter.find(spec.module);
+    (replaced ? report.replaced : merged ? report.merged : report.copied)++;
+    report.bytes += TensorSpec{spec.name, d, spec.shape}.bytes();
+  }
+  return plan;
+}
+
+}  // namespace
+
+Result<MergeAdapterReport> plan_merge_adapter(const std::string& model, const std::string& adapter,
+                                              const MergeAdapterOptions& options) {
+  BM_TRY(auto plan, make_plan(model, adapter, options));
+  return plan->report;
+}
+
+Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::string& adapter_path, const std::string& out,
+                                         const MergeAdapterOptions& options) {
+  BM_TRY(auto plan, make_plan(model, adapter_path, options));
+  const Merger merger(plan->source, plan->adapter, options, plan->dtype);
+  const std::vector<DType>& dtypes = plan->dtypes;
+  std::vector<OutputTensor> tensors;
+  for (size_t i = 0; i < plan->specs.size(); ++i) {
+    const WeightSpec& spec = plan->specs[i];
+    tensors.push_back({{spec.name, dtypes[i], spec.shape}, [&merger, &spec, d = dtypes[i]] { return merger.produce(spec, d); }});
   }
   BM_CHECK_OK(make_directories(out));
   BM_CHECK_OK(save_tokenizer_files(has_tokenizer_files(adapter_path) ? adapter_path : model, out));
@@ -115,8 +148,8 @@ Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::st
   const auto most = std::max_element(dtypes.begin(), dtypes.end(), [&](DType a, DType b) {
     return std::count(dtypes.begin(), dtypes.end(), a) < std::count(dtypes.begin(), dtypes.end(), b);
   });
-  BM_CHECK_OK(write_hf_folder(out, portable_config(fitted.config(), *most), tensors, folder));
-  return report;
+  BM_CHECK_OK(write_hf_folder(out, portable_config(plan->source.config(), *most), tensors, folder));
+  return plan->report;
 }
 
 }  // namespace bm

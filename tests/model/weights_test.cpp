@@ -4,6 +4,7 @@
 #include "formats/hf_folder.h"
 #include "base/file.h"
 #include "model/adapter.h"
+#include "model/merge_adapter.h"
 #include "model/save.h"
 #include "model/weights.h"
 #include "support.h"
@@ -172,6 +173,33 @@ TEST(Adapters, Refused) {
   EXPECT_CONTAINS(TestAdapter(Json::object({}), "model.layers.7.self_attn.q_proj").refusal(), "model.layers.7");
   EXPECT_CONTAINS(TestAdapter(Json::object({}), "model.layers.0.self_attn.k_proj").refusal(), "[8, 16]");
   EXPECT_CONTAINS(TestAdapter(Json::object({{"base_model_name_or_path", "someone/elsewhere"}})).refusal(), "--base");
+}
+
+TEST(MergeAdapter, FolderRunsAsTheAdapterDoes) {
+  const TestAdapter adapter(Json::object({{"use_rslora", true}}));
+  const TemporaryFolder out;
+  const MergeAdapterReport plan = take(plan_merge_adapter(adapter.base.folder.path(), adapter.folder.path(), {}));
+  EXPECT_EQ(plan.merged, 1);
+  EXPECT_EQ(plan.replaced, 0);
+  const MergeAdapterReport report = take(merge_adapter(adapter.base.folder.path(), adapter.folder.path(), out.path(), {}));
+  EXPECT_EQ(report.copied + report.merged, 12);
+  EXPECT_EQ(report.bytes, plan.bytes);
+  EXPECT_EQ(logits_of(*take(Model::load(out.path())), {3, 1, 2}), logits_of(*take(Model::load(adapter.folder.path())), {3, 1, 2}));
+}
+
+TEST(MergeAdapter, RefusedBeforeAnythingIsWritten) {
+  const TestAdapter adapter(Json::object({{"lora_alpha", 1e9}})), wrong(Json::object({}), "model.layers.3.mlp.up_proj");
+  const TemporaryFolder parent;
+  const std::string out = parent.file("out"), base = adapter.base.folder.path();
+  MergeAdapterOptions options;
+  options.dtype = "int8";
+  EXPECT_CONTAINS(error_of(merge_adapter(base, adapter.folder.path(), out, options)), "int8");
+  EXPECT_CONTAINS(error_of(merge_adapter(base, wrong.folder.path(), out, {})), "model.layers.3");
+  EXPECT_CONTAINS(error_of(merge_adapter(adapter.folder.path(), adapter.folder.path(), out, {})), "itself an adapter");
+  EXPECT_FALSE(exists(out));
+  options.dtype = "float16";  // 2.5e8 does not fit
+  EXPECT_CONTAINS(error_of(merge_adapter(base, adapter.folder.path(), out, options)), "q_proj.weight");
+  EXPECT_FALSE(exists(out + "/model.safetensors"));
 }
 
 }  // namespace
