@@ -2,6 +2,7 @@
 // from standard input answered one by one.
 #pragma once
 
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -45,6 +46,7 @@ Result<Outcome> answer_lines(const CommonOptions& common, const Answer& answer) 
       out.set("error", std::move(reply.error().in("line " + std::to_string(count))).paragraph());
     }
     print_line(out.dump());
+    std::fflush(stdout);  // whoever waits for the answer before asking on gets it
   }
   return outcome;
 }

@@ -82,7 +82,9 @@ void check_lm_eval(const Model& model, const std::string& file, double per_reque
     }
   }
   ASSERT_FALSE(requests.empty());
-  ScoreOptions options{.truncate = "left", .max_length = max_length};
+  ScoreOptions options;
+  options.truncate = "left";
+  options.max_length = max_length;
   auto answers = score_requests(model, requests, options);
   ASSERT_TRUE(answers) << answers.error().paragraph();
   for (size_t i = 0; i < requests.size(); ++i) {
