@@ -141,9 +141,10 @@ Status Adapter::read_tensor(const std::string& name, const TensorView& view) {
   } else if (inner.find("lora_") != std::string::npos) {
     return bad_input("adapters of this kind of layer are not supported", "Supported: adapters of linear layers.");
   } else {
-    std::string plain = inner;  // older files: "<module>.modules_to_save.weight"
-    const std::string marker = ".modules_to_save";
-    if (const size_t at = plain.find(marker); at != std::string::npos) plain.erase(at, marker.size());
+    std::string plain = inner;
+    // "<module>.modules_to_save.weight" in older files, "<module>.base_layer.bias" of adapted layers
+    for (const std::string marker : {".modules_to_save", ".base_layer"})
+      if (const size_t at = plain.find(marker); at != std::string::npos) plain.erase(at, marker.size());
     replaced_.emplace(plain, view);
   }
   return {};

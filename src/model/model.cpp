@@ -64,7 +64,7 @@ Result<TensorView> Model::Weights::read(const std::string& name) {
   assert(spec != specs_.end());
   BM_TRY(TensorView view, source.get(*spec));
   parameters += view.count();
-  if (arithmetic != Arithmetic::bf16 || !spec->linear || view.dtype == DType::bf16) return view;
+  if (arithmetic != Arithmetic::bf16 || spec->shape.size() != 2 || view.dtype == DType::bf16) return view;
   BM_TRY(Tensor rounded, convert(view, DType::bf16));
   return rounded.view();
 }

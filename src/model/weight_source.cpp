@@ -4,6 +4,7 @@
 #include <cassert>
 
 #include "base/file.h"
+#include "base/threads.h"
 #include "model/quantized_linear.h"
 
 namespace bm {
@@ -28,6 +29,21 @@ void add_layer(std::vector<WeightSpec>& out, const ModelConfig& c, const std::st
 }
 
 bool is_plain_float(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
+
+// Index of the first NaN or infinity, -1 when there is none; pieces of a large tensor in parallel.
+int64_t first_non_finite_element(const TensorView& view) {
+  constexpr int64_t kPiece = int64_t{1} << 20;
+  const int64_t count = view.count(), bytes = static_cast<int64_t>(dtype_bits(view.dtype) / 8);
+  std::vector<int64_t> found(static_cast<size_t>((count + kPiece - 1) / kPiece), -1);
+  parallel_for(found.size(), [&](size_t i) {
+    const int64_t begin = static_cast<int64_t>(i) * kPiece;
+    int64_t first = 0;
+    if (has_non_finite({view.dtype, {std::min(kPiece, count - begin)}, view.data + begin * bytes, {}}, &first)) found[i] = begin + first;
+  });
+  for (int64_t index : found)
+    if (index >= 0) return index;
+  return -1;
+}
 
 Error shape_error(const WeightSpec& spec, const Shape& found) {
   const bool table = spec.module == "model.embed_tokens" || spec.module == "lm_head";
@@ -139,8 +155,7 @@ Result<TensorView> WeightSource::get(const WeightSpec& spec) const {
     auto owner = std::make_shared<std::vector<float>>(std::move(values));
     view = TensorView{DType::f32, spec.shape, reinterpret_cast<const std::byte*>(owner->data()), owner};
   }
-  int64_t first = 0;
-  if (has_non_finite(view, &first))
+  if (const int64_t first = first_non_finite_element(view); first >= 0)
     return bad_input("element " + std::to_string(first) + " is NaN or infinite", "The weights are damaged.")
         .in("tensor " + spec.name)
         .in(checkpoint_.path());

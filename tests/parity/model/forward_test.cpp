@@ -168,5 +168,15 @@ TEST(Stories260k, References) {
     EXPECT_EQ(std::max_element(&logits[t * 512], &logits[(t + 1) * 512]) - &logits[t * 512], greedy[t + 1]) << t;
 }
 
+// A folder as transformers 5.12 wrote it: an index beside a single file, older configuration keys, tied, float16.
+TEST(TinyLlama, FolderOfTransformers5) {
+  if (!have_shared()) GTEST_SKIP() << "tiny_llama_hf lies in ../shared only";
+  const auto model = take(Model::load(shared_path("data/models/tiny_llama_hf"), {.need_tokenizer = true}));
+  EXPECT_EQ(model->config().head_dim, 8);
+  EXPECT_TRUE(model->config().tied_embeddings);
+  const std::vector<int32_t> tokens = {1, 5, 9, 31, 0, 2, 2};
+  EXPECT_LE(largest_difference(fast_logits(*model, tokens), take(reference_forward(*model, tokens))), 1e-5);
+}
+
 }  // namespace
 }  // namespace bm::testing
