@@ -101,6 +101,9 @@ Result<EvaluateReport> read_complete(const EvaluateOptions& options) {
   report.already_complete = true;
   BM_TRY(report.metrics, read_json_file(path_join(options.out, "metrics.json")));
   BM_TRY(report.results, read_json_file(path_join(options.out, "results.json")));
+  for (const auto& run : report.results["runs"].items())
+    report.table += fmt::format("{:<28} {:<28} {:<8} {:>5.1f} ±{:.1f}\n", run["run"].as_string(), run["task"].as_string(),
+                                run["language"].as_string(), run["accuracy_points"].as_double(), run["population_sd_points"].as_double());
   BM_TRY(std::string ledger, read_file(path_join(options.out, "ledger.jsonl")));
   report.failed_items = std::count(ledger.begin(), ledger.end(), '\n');
   return report;
@@ -133,12 +136,12 @@ Result<EvaluateReport> from_predictions(const EvaluateOptions& options, const Co
 
 void say_plan(const Plan& plan) {
   for (const auto& task : plan.tasks) {
-    int64_t total = static_cast<int64_t>(task.items.size()) + task.held_out;
-    std::string published = task.published_size ? fmt::format(" of {} published", task.published_size) : "";
+    std::string published;
+    if (task.published_size)
+      published = fmt::format("; the file has {} of {} published", task.file_items, task.published_size);
     log_info(fmt::format("{}.{}: {} items{}{}{}", task.name, task.language, task.items.size(), published,
                          task.held_out ? fmt::format(", {} held out for shots", task.held_out) : "",
-                         task.published_size && total + static_cast<int64_t>(task.broken.size()) != task.published_size
-                             ? fmt::format(" (the file has {})", total + static_cast<int64_t>(task.broken.size())) : ""));
+                         task.leaked_shots ? fmt::format(", {} shots dropped because they are test questions", task.leaked_shots) : ""));
     for (const auto& row : task.broken) log_warning(row.file + " → " + row.place + ": " + row.reason);
   }
   for (const auto& name : plan.unavailable) log_warning(name + ": no published files in this language; left out");

@@ -197,8 +197,10 @@ Result<Task> load_task(const std::string& name, const std::string& language, con
   if (!path.ok()) return std::move(path.error()).in("task " + name);
   BM_TRY(auto file, entry->read(*path, *entry, options.seed));
   take(task, std::move(file), task.items);
+  task.file_items = static_cast<int64_t>(task.items.size());
   if (name == "pubmedqa") {
     BM_CHECK_OK(split_pubmedqa(task, options.data).in("task " + name));
+    task.file_items = static_cast<int64_t>(task.items.size());
   } else if (options.need_pool) {
     BM_CHECK_OK(load_pool(task, *entry, options));
   }
@@ -232,6 +234,7 @@ Json task_json(const Task& task) {
   return Json::object({{"task", task.name},
                        {"language", task.language},
                        {"items", static_cast<int64_t>(task.items.size())},
+                       {"file_items", task.file_items},
                        {"published_size", task.published_size ? Json(task.published_size) : Json()},
                        {"held_out_for_shots", task.held_out},
                        {"shot_pool", static_cast<int64_t>(task.shot_pool.size())},

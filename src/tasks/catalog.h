@@ -24,6 +24,7 @@ struct Task {
   std::vector<Item> shot_pool;
   std::string instruction = kBioMistralInstruction;
   int64_t published_size = 0;  // 0 = unknown
+  int64_t file_items = 0;      // sound items of the scored files, before any left the scored set or --limit
   int64_t held_out = 0;        // items that left the scored set to serve as shots
   int64_t leaked_shots = 0;    // pool entries dropped because they are test questions
   std::vector<std::string> files;  // read, scored file first

@@ -26,6 +26,7 @@ Status check_given_shots(const Task& task) {
 }
 
 void finish_custom(Task& task, const TaskLoadOptions& options) {
+  task.file_items = static_cast<int64_t>(task.items.size());
   task.gives_shots = !task.items.empty() && !task.items[0].few_shot_samples.empty();
   if (!task.gives_shots && task.shot_pool.empty() && options.need_pool) {
     int64_t n = static_cast<int64_t>(task.items.size());
