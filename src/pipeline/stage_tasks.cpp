@@ -72,10 +72,11 @@ struct MergeTask final : RoomTask<MergeOptions> {
       }
       return {};
     }
-    if (value.is_object())
+    if (value.is_object()) {
       inline_config = value;
-    else
+    } else {
       BM_TRY(options.config, one_word(value));
+    }
     return {};
   }
   Status run(const CommonOptions& common, const std::string& out) override {
