@@ -26,15 +26,19 @@ const RegisterVerb verb{{
     .positionals = {{"REFERENCE", "model to measure against"}, {"MODEL", "models to measure", true, true}},
     .describe = [](Fields& fields) { describe(fields, options); },
     .run = [](const Invocation& call) -> Result<Outcome> {
-      const std::string& reference = call.argument("REFERENCE");
-      const auto& models = call.arguments_of("MODEL");
-      BM_TRY(auto compared, compare_models(reference, models, options, call.common.limit));
+      options.reference = call.argument("REFERENCE");
+      options.models = call.arguments_of("MODEL");
+      BM_TRY(CompareReport report, compare(options, call.common));
+      if (report.already_complete) {
+        print_line(options.out + ": already complete");
+        return Outcome::done;
+      }
       if (call.common.json) {
-        print_line(comparison_json(reference, compared).dump());
+        print_line(comparison_json(options.reference, report.models).dump());
         return Outcome::done;
       }
       std::vector<std::vector<std::string>> rows;
-      for (const ModelComparison& one : compared) {
+      for (const ModelComparison& one : report.models) {
         std::vector<std::string> row{one.name};
         const auto& d = one.distributions;
         if (one.has_distributions) {

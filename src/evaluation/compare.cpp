@@ -18,6 +18,8 @@ void describe(Fields& fields, CompareOptions& o) {
   fields.add("window", o.window, "tokens the models see at once; 0 = their positions, at most 2048", {.unit = "tokens"});
   fields.add("arith", o.arithmetic, "arithmetic; auto = fast for quantized models, else exact",
              {.choices = {"auto", "exact", "bf16", "fast"}});
+  fields.add("names", o.names, "names of the models in the results, in order");
+  fields.add("out", o.out, "folder for compare.json and a manifest", {.result_neutral = true});
   fields.add("weights", o.weights, "compare the weights tensor by tensor");
 }
 
@@ -193,21 +195,22 @@ Result<WeightComparison> compare_weights(const std::string& reference, const std
   return out;
 }
 
-Result<std::vector<ModelComparison>> compare_models(const std::string& reference, std::span<const std::string> models,
-                                                    const CompareOptions& options, int64_t limit) {
+Result<std::vector<ModelComparison>> compare_models(const CompareOptions& options, int64_t limit) {
+  if (options.reference.empty() || options.models.empty()) return bad_input("a reference and at least one model are needed");
   std::vector<ModelComparison> out;
   std::shared_ptr<const Model> base;
   std::vector<TextIds> documents;
   if (!options.data.empty()) {
-    BM_TRY(Arithmetic arithmetic, resolve_arithmetic(options.arithmetic, reference));
-    BM_TRY(base, Model::load(reference, {.arithmetic = arithmetic}));
+    BM_TRY(Arithmetic arithmetic, resolve_arithmetic(options.arithmetic, options.reference));
+    BM_TRY(base, Model::load(options.reference, {.arithmetic = arithmetic}));
     BM_TRY(documents, read_text_ids(options.data, base->tokenizer(), limit));
   } else if (!options.weights) {
     return bad_input("there is nothing to compare without --data and without weights");
   }
-  for (const std::string& path : models) {
+  for (size_t i = 0; i < options.models.size(); ++i) {
+    const std::string& path = options.models[i];
     ModelComparison one;
-    one.name = path;
+    one.name = i < options.names.size() ? options.names[i] : path;
     if (base) {
       BM_TRY(Arithmetic arithmetic, resolve_arithmetic(options.arithmetic, path));
       BM_TRY(auto model, Model::load(path, {.arithmetic = arithmetic}));
@@ -218,7 +221,7 @@ Result<std::vector<ModelComparison>> compare_models(const std::string& reference
       one.weight_bytes = model->weight_bytes();
     }
     if (options.weights) {
-      auto compared = compare_weights(reference, path);
+      auto compared = compare_weights(options.reference, path);
       if (!compared) return std::move(compared.error().in(path));
       one.weights = std::move(*compared);
       one.has_weights = true;
@@ -226,6 +229,38 @@ Result<std::vector<ModelComparison>> compare_models(const std::string& reference
     out.push_back(std::move(one));
   }
   return out;
+}
+
+Result<CompareReport> compare(const CompareOptions& options, const CommonOptions& common) {
+  CompareReport report;
+  if (options.out.empty() || common.dry_run) {
+    if (!common.dry_run) {
+      BM_TRY(report.models, compare_models(options, common.limit));
+    }
+    return report;
+  }
+  Fields fields;
+  CompareOptions copy = options;
+  describe(fields, copy);
+  StageIdentity identity{.verb = "compare", .options = fields.dump_identity(), .inputs = {}, .seed = common.seed_or(0), .mode = common.mode};
+  identity.options.set("limit", common.limit);
+  std::vector<std::pair<std::string, std::string>> inputs = {{"reference", options.reference}};
+  for (const std::string& path : options.models) inputs.emplace_back("model", path);
+  if (!options.data.empty()) inputs.emplace_back("data", options.data);
+  for (const auto& [role, path] : inputs) {
+    BM_TRY(StageInput input, stage_input(role, path));
+    identity.inputs.push_back(std::move(input));
+  }
+  BM_TRY(StageFolder stage, StageFolder::open(options.out, identity, common.overwrite));
+  if (stage.state() == StageFolder::State::complete) {
+    report.already_complete = true;
+    return report;
+  }
+  BM_TRY(report.models, compare_models(options, common.limit));
+  Json json = comparison_json(options.reference, report.models);
+  BM_CHECK_OK(write_file_atomic(stage.file("compare.json"), json.dump_pretty() + "\n"));
+  BM_CHECK_OK(stage.finish(json));
+  return report;
 }
 
 Json comparison_json(const std::string& reference, std::span<const ModelComparison> comparisons) {

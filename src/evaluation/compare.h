@@ -11,12 +11,17 @@
 #include "base/json.h"
 #include "base/options.h"
 #include "base/result.h"
+#include "base/stage.h"
 #include "evaluation/perplexity.h"
 #include "model/model.h"
 
 namespace bm {
 
 struct CompareOptions {
+  std::string reference;            // model to measure against
+  std::vector<std::string> models;  // models to measure
+  std::vector<std::string> names;   // their names in results, in order; default: the paths
+  std::string out;                  // folder for compare.json; "" = none
   std::string data;                 // as PerplexityOptions; empty: weights only
   int64_t window = 0;               // as PerplexityOptions; windows do not overlap
   std::string arithmetic = "auto";
@@ -54,8 +59,14 @@ struct ModelComparison {
   uint64_t weight_bytes = 0;
 };
 // One model at a time beside the reference. limit: documents.
-Result<std::vector<ModelComparison>> compare_models(const std::string& reference, std::span<const std::string> models,
-                                                    const CompareOptions& options, int64_t limit);
+Result<std::vector<ModelComparison>> compare_models(const CompareOptions& options, int64_t limit);
+
+struct CompareReport {
+  bool already_complete = false;
+  std::vector<ModelComparison> models;  // empty when it was complete before
+};
+// The stage: compares, and writes OUT/compare.json when there is an output folder.
+Result<CompareReport> compare(const CompareOptions& options, const CommonOptions& common);
 Json comparison_json(const std::string& reference, std::span<const ModelComparison> comparisons);
 
 }  // namespace bm

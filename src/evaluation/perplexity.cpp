@@ -49,20 +49,29 @@ Result<TextIds> line_ids(const Json& line, const Tokenizer* tokenizer) {
   return out;
 }
 
+// A corpus folder stands for its articles.
+Result<std::vector<std::string>> text_files(const std::string& path) {
+  if (!is_directory(path)) return std::vector<std::string>{path};
+  BM_TRY(auto files, list_files(path));
+  std::erase_if(files, [](const std::string& file) { return !starts_with(path_name(file), "articles-"); });
+  if (files.empty()) return bad_input("the folder holds no articles-*.jsonl", "Name a text file or a corpus folder.").in(path);
+  return files;
+}
+
 bool is_json_lines(const std::string& path) {
   return path.find(".jsonl") != std::string::npos || path.find(".ndjson") != std::string::npos;
 }
 
 }  // namespace
 
-Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer, int64_t limit) {
-  std::vector<TextIds> out;
+// Adds the documents of one file.
+static Status read_text_file(const std::string& path, const Tokenizer* tokenizer, int64_t limit, std::vector<TextIds>& out) {
   if (!is_json_lines(path)) {
     BM_TRY(std::string text, read_file(path));
     auto ids = text_ids(text, tokenizer);
     if (!ids) return std::move(ids.error().in(path));
     out.push_back(std::move(*ids));
-    return out;
+    return {};
   }
   BM_TRY(JsonlReader reader, JsonlReader::open(path));
   Json line;
@@ -74,6 +83,13 @@ Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokeni
     if (!ids) return std::move(ids.error().in("line " + std::to_string(reader.line())).in(path));
     out.push_back(std::move(*ids));
   }
+  return {};
+}
+
+Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer, int64_t limit) {
+  std::vector<TextIds> out;
+  BM_TRY(auto files, text_files(path));
+  for (const std::string& file : files) BM_CHECK_OK(read_text_file(file, tokenizer, limit, out));
   return out;
 }
 

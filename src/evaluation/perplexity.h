@@ -36,7 +36,7 @@ struct TextIds {
   std::vector<int32_t> ids;
   int64_t scored_bytes = 0;
 };
-// Every line of JSON lines is a document of its own; any other file is one. BOS as the tokenizer adds it;
+// Every line of JSON lines is a document of its own; any other file is one; of a corpus folder, its articles. BOS as the tokenizer adds it;
 // the first id of a document is never scored. limit: documents, 0 = all.
 Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer, int64_t limit);
 
