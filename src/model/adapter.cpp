@@ -15,8 +15,9 @@ constexpr std::string_view kPrefix = "base_model.model.";
 
 // Options that change the formula: an adapter that sets one cannot be run as plain LoRA.
 constexpr std::array<const char*, 9> kUnsupported = {
-    "lora_bias",        "fan_in_fan_out", "use_qalora",       "use_bdlora",          "alora_invocation_tokens",
-    "layer_replication", "arrow_config",  "target_parameters", "trainable_token_indices"};
+    "lora_bias",    "fan_in_fan_out",          "use_qalora",
+    "use_bdlora",   "alora_invocation_tokens", "layer_replication",
+    "arrow_config", "target_parameters",       "trainable_token_indices"};
 
 bool is_set(const Json& value) {
   if (value.is_null()) return false;
@@ -89,7 +90,8 @@ Result<Adapter> Adapter::open(const std::string& folder) {
 Status Adapter::read_config() {
   BM_TRY(config_, read_json_file(path_join(path_, "adapter_config.json"), {.reject_duplicate_keys = false}));
   BM_TRY(std::string type, config_.get_string("peft_type", "LORA"));
-  if (type != "LORA") return bad_input("peft_type " + type + " is not supported", "Supported: LORA, with rsLoRA and DoRA.");
+  if (type != "LORA")
+    return bad_input("peft_type " + type + " is not supported", "Supported: LORA, with rsLoRA and DoRA.");
   for (const char* key : kUnsupported)
     if (is_set(config_[key])) return bad_input("option " + std::string(key) + " is not supported");
   BM_TRY(base_name_, config_.get_string("base_model_name_or_path", ""));
@@ -102,7 +104,8 @@ std::string Adapter::find_base() const {
     fs::path folder = fs::absolute(path_).lexically_normal();
     if (!folder.has_filename()) folder = folder.parent_path();  // a slash at the end
     for (const fs::path& from : {folder, folder.parent_path()})
-      if (const std::string beside = (from / base_name_).lexically_normal().string(); exists(beside)) return beside;
+      if (const std::string beside = (from / base_name_).lexically_normal().string(); exists(beside))
+        return beside;
   }
   return exists(base_name_) ? base_name_ : "";
 }
@@ -137,9 +140,11 @@ Status Adapter::read_tensor(const std::string& name, const TensorView& view) {
     BM_TRY((is_a ? m.a : m.b), to_f32(view));
   } else if (part(".lora_magnitude_vector") || part(".lora_magnitude_vector.weight")) {
     const bool plain = part(".lora_magnitude_vector");
-    BM_TRY(modules_[module(plain ? ".lora_magnitude_vector" : ".lora_magnitude_vector.weight")].magnitude, to_f32(view));
+    BM_TRY(modules_[module(plain ? ".lora_magnitude_vector" : ".lora_magnitude_vector.weight")].magnitude,
+           to_f32(view));
   } else if (inner.find("lora_") != std::string::npos) {
-    return bad_input("adapters of this kind of layer are not supported", "Supported: adapters of linear layers.");
+    return bad_input("adapters of this kind of layer are not supported",
+                     "Supported: adapters of linear layers.");
   } else {
     std::string plain = inner;
     // "<module>.modules_to_save.weight" in older files, "<module>.base_layer.bias" of adapted layers
@@ -158,12 +163,13 @@ Status Adapter::finish_modules() {
   if (modules_.empty() && replaced_.empty()) return bad_input("the adapter holds no tensors");
   for (auto& [name, m] : modules_) {
     if (m.a.empty() || m.b.empty()) return bad_input("lora_A or lora_B is missing").in(name);
-    BM_TRY(double rank, by_pattern(config_["rank_pattern"], name, static_cast<double>(default_rank)).in("rank_pattern"));
+    BM_TRY(double rank,
+           by_pattern(config_["rank_pattern"], name, static_cast<double>(default_rank)).in("rank_pattern"));
     BM_TRY(double alpha, by_pattern(config_["alpha_pattern"], name, default_alpha).in("alpha_pattern"));
     if (static_cast<double>(m.rank) != rank || static_cast<int64_t>(m.b.size()) != m.outputs * m.rank)
       return bad_input("lora_A is of rank " + std::to_string(m.rank) + ", lora_B of rank " +
-                       std::to_string(static_cast<int64_t>(m.b.size()) / m.outputs) + ", adapter_config.json says " +
-                       std::to_string(static_cast<int64_t>(rank)))
+                       std::to_string(static_cast<int64_t>(m.b.size()) / m.outputs) +
+                       ", adapter_config.json says " + std::to_string(static_cast<int64_t>(rank)))
           .in(name);
     if (dora != !m.magnitude.empty() || (dora && static_cast<int64_t>(m.magnitude.size()) != m.outputs))
       return bad_input(dora ? "use_dora needs a lora_magnitude_vector of one number an output"

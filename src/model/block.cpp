@@ -17,7 +17,8 @@ namespace {
 
 template <class Weights>
 auto find_linear(Weights& w, std::string_view module) -> decltype(&w.q_proj) {
-  decltype(&w.q_proj) all[] = {&w.q_proj, &w.k_proj, &w.v_proj, &w.o_proj, &w.gate_proj, &w.up_proj, &w.down_proj};
+  decltype(&w.q_proj) all[] = {&w.q_proj,    &w.k_proj,  &w.v_proj,   &w.o_proj,
+                               &w.gate_proj, &w.up_proj, &w.down_proj};
   for (size_t i = 0; i < kLayerLinears.size(); ++i)
     if (kLayerLinears[i] == module) return all[i];
   return nullptr;
@@ -40,7 +41,8 @@ LinearF32* LayerWeightsF32::find(std::string_view module) { return find_linear(*
 const LinearF32* LayerWeightsF32::find(std::string_view module) const { return find_linear(*this, module); }
 
 Result<LayerWeightsF32> layer_weights_f32(const Model& model, int64_t layer) {
-  if (layer < 0 || layer >= model.config().layers) return bad_input("there is no layer " + std::to_string(layer));
+  if (layer < 0 || layer >= model.config().layers)
+    return bad_input("there is no layer " + std::to_string(layer));
   const std::string prefix = "model.layers." + std::to_string(layer) + ".";
   LayerWeightsF32 result;
   for (const WeightSpec& spec : expected_weights(model.config())) {
@@ -89,7 +91,8 @@ void run_linear(const LinearF32& linear, const float* x, int64_t rows, float* y)
 void run_attention_heads(const ModelConfig& config, const LayerWeightsF32& weights,
                          std::span<const int64_t> lengths, const float* normed, float* out) {
   const int64_t rows = sum_of(lengths), q_width = config.q_width(), kv_width = config.kv_width();
-  std::vector<float> q(static_cast<size_t>(rows * q_width)), k(static_cast<size_t>(rows * kv_width)), v(k.size());
+  std::vector<float> q(static_cast<size_t>(rows * q_width)), k(static_cast<size_t>(rows * kv_width)),
+      v(k.size());
   run_linear(weights.q_proj, normed, rows, q.data());
   run_linear(weights.k_proj, normed, rows, k.data());
   run_linear(weights.v_proj, normed, rows, v.data());
@@ -113,8 +116,9 @@ void run_attention_heads(const ModelConfig& config, const LayerWeightsF32& weigh
   attention({config.heads, config.kv_heads, config.head_dim, config.sliding_window, 0}, sequences);
 }
 
-void run_attention(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths,
-                   const float* normed, float* out, const LinearInputHook& hook) {
+void run_attention(const ModelConfig& config, const LayerWeightsF32& weights,
+                   std::span<const int64_t> lengths, const float* normed, float* out,
+                   const LinearInputHook& hook) {
   const int64_t rows = sum_of(lengths);
   std::vector<float> heads(static_cast<size_t>(rows * config.q_width()));
   if (hook)
@@ -124,8 +128,8 @@ void run_attention(const ModelConfig& config, const LayerWeightsF32& weights, st
   run_linear(weights.o_proj, heads.data(), rows, out);
 }
 
-void run_mlp(const ModelConfig& config, const LayerWeightsF32& weights, int64_t rows, const float* normed, float* out,
-             const LinearInputHook& hook) {
+void run_mlp(const ModelConfig& config, const LayerWeightsF32& weights, int64_t rows, const float* normed,
+             float* out, const LinearInputHook& hook) {
   std::vector<float> gate(static_cast<size_t>(rows * config.intermediate)), up(gate.size());
   if (hook) {
     hook("mlp.gate_proj", normed, rows, config.hidden);
@@ -138,8 +142,8 @@ void run_mlp(const ModelConfig& config, const LayerWeightsF32& weights, int64_t 
   run_linear(weights.down_proj, gate.data(), rows, out);
 }
 
-void run_layer(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths, float* x,
-               const LinearInputHook& hook) {
+void run_layer(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths,
+               float* x, const LinearInputHook& hook) {
   const int64_t rows = sum_of(lengths), count = rows * config.hidden;
   std::vector<float> normed(static_cast<size_t>(count)), out(normed.size());
   rms_norm_rows(weights.input_layernorm, config.rms_epsilon, x, rows, normed.data());

@@ -60,14 +60,15 @@ void run_linear(const LinearF32& linear, const float* x, int64_t rows, float* y)
 void run_attention_heads(const ModelConfig& config, const LayerWeightsF32& weights,
                          std::span<const int64_t> lengths, const float* normed, float* out);
 // The whole self_attn module: out [rows, hidden] from the normed input [rows, hidden].
-void run_attention(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths,
-                   const float* normed, float* out, const LinearInputHook& hook = {});
+void run_attention(const ModelConfig& config, const LayerWeightsF32& weights,
+                   std::span<const int64_t> lengths, const float* normed, float* out,
+                   const LinearInputHook& hook = {});
 // The whole mlp module: out [rows, hidden] from the normed input [rows, hidden].
-void run_mlp(const ModelConfig& config, const LayerWeightsF32& weights, int64_t rows, const float* normed, float* out,
-             const LinearInputHook& hook = {});
+void run_mlp(const ModelConfig& config, const LayerWeightsF32& weights, int64_t rows, const float* normed,
+             float* out, const LinearInputHook& hook = {});
 // The decoder layer with its norms and residuals: x [rows, hidden] in place.
-void run_layer(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths, float* x,
-               const LinearInputHook& hook = {});
+void run_layer(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths,
+               float* x, const LinearInputHook& hook = {});
 
 // Final norm and head: logits [rows, vocab] from the residual stream after the last layer [rows, hidden].
 Status run_head(const Model& model, const float* x, int64_t rows, float* logits);

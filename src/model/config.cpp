@@ -39,17 +39,21 @@ Result<double> positive(const Json& json, std::string_view key, double otherwise
 Result<std::string> find_model_type(const Json& json) {
   std::string type, architecture;
   if (json["model_type"].is_string()) type = json["model_type"].as_string();
-  if (json["architectures"].is_array() && json["architectures"].size() > 0 && json["architectures"].items().front().is_string())
+  if (json["architectures"].is_array() && json["architectures"].size() > 0 &&
+      json["architectures"].items().front().is_string())
     architecture = json["architectures"].items().front().as_string();
   if (type.empty() && architecture.empty())
     return bad_input("neither model_type nor architectures says what model this is", kSupported);
   if (type.empty() && architecture == "MistralForCausalLM") type = "mistral";
   if (type.empty() && architecture == "LlamaForCausalLM") type = "llama";
-  const std::string wanted = type == "mistral" ? "MistralForCausalLM" : type == "llama" ? "LlamaForCausalLM" : "";
+  const std::string wanted = type == "mistral" ? "MistralForCausalLM"
+                             : type == "llama" ? "LlamaForCausalLM"
+                                               : "";
   if (wanted.empty())
     return bad_input("unknown architecture " + (architecture.empty() ? type : architecture), kSupported);
   if (!architecture.empty() && architecture != wanted)
-    return bad_input("architecture " + architecture + " with model_type " + type + " is not one we run", kSupported);
+    return bad_input("architecture " + architecture + " with model_type " + type + " is not one we run",
+                     kSupported);
   return type;
 }
 
@@ -62,7 +66,8 @@ Result<RopeScaling> llama3_scaling(const Json& json, RopeScaling scaling, int64_
   if (scaling.high_frequency_factor <= scaling.low_frequency_factor)
     return impossible("high_freq_factor", std::to_string(scaling.high_frequency_factor),
                       "it must be larger than low_freq_factor");
-  BM_TRY(scaling.original_max_positions, optional_size(json, "original_max_position_embeddings", max_positions));
+  BM_TRY(scaling.original_max_positions,
+         optional_size(json, "original_max_position_embeddings", max_positions));
   return scaling;
 }
 
@@ -71,7 +76,8 @@ Status parse_rope(const Json& json, ModelConfig& config) {
   const bool new_style = json["rope_parameters"].is_object();
   const char* key = new_style ? "rope_parameters" : "rope_scaling";
   const Json& rope = json[key];
-  if (!rope.is_null() && !rope.is_object()) return impossible(key, rope.dump(), "it must be null or an object");
+  if (!rope.is_null() && !rope.is_object())
+    return impossible(key, rope.dump(), "it must be null or an object");
   BM_TRY(config.rope_theta, positive(json, "rope_theta", 1e4));
   if (rope.is_null()) return {};
   if (!rope["rope_theta"].is_null()) {
@@ -86,7 +92,8 @@ Status parse_rope(const Json& json, ModelConfig& config) {
     }
   if (type == "default") return {};
   if (type != "linear" && type != "llama3")
-    return bad_input("rope type " + json_quote(type) + " is not supported", "Supported: default, linear, llama3.");
+    return bad_input("rope type " + json_quote(type) + " is not supported",
+                     "Supported: default, linear, llama3.");
   if (rope["factor"].is_null()) return bad_input("rope type " + type + " needs the key factor").in(key);
   BM_TRY(config.rope_scaling.factor, positive(rope, "factor", 1));
   config.rope_scaling.kind = RopeScaling::Kind::linear;
@@ -131,7 +138,8 @@ Status parse_token_ids(const Json& json, ModelConfig& config) {
   const Json& eos = json["eos_token_id"];
   if (eos.is_array()) {
     for (const Json& item : eos.items()) {
-      if (!item.is_integer()) return impossible("eos_token_id", eos.dump(), "it must be a number or a list of numbers");
+      if (!item.is_integer())
+        return impossible("eos_token_id", eos.dump(), "it must be a number or a list of numbers");
       config.eos_ids.push_back(item.as_int());
     }
   } else if (!eos.is_null()) {
@@ -184,7 +192,8 @@ Result<ModelConfig> parse_model_config(const Json& json) {
 Result<ModelConfig> read_model_config(const std::string& folder) {
   const std::string path = path_join(folder, "config.json");
   if (!exists(path))
-    return bad_input("there is no config.json", "Give the folder of a model as transformers saves it.").in(folder);
+    return bad_input("there is no config.json", "Give the folder of a model as transformers saves it.")
+        .in(folder);
   BM_TRY(Json json, read_json_file(path, {.reject_duplicate_keys = false}).in(path));
   return parse_model_config(json).in(path);
 }
@@ -193,7 +202,8 @@ std::vector<double> rope_inverse_frequencies(const ModelConfig& config) {
   const RopeScaling& scaling = config.rope_scaling;
   std::vector<double> result(static_cast<size_t>(config.head_dim / 2));
   for (size_t i = 0; i < result.size(); ++i) {
-    double f = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
+    double f =
+        std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
     if (scaling.kind == RopeScaling::Kind::linear) f /= scaling.factor;
     if (scaling.kind == RopeScaling::Kind::llama3) {
       const double wavelength = 2 * std::numbers::pi / f;

@@ -33,9 +33,14 @@ struct Segment {
 
 class ForwardPass {
  public:
-  ForwardPass(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink, const ActivationHook& hook,
-              ForwardWorkspace& workspace)
-      : weights_(model.weights()), config_(model.config()), batch_(batch), sink_(sink), hook_(hook), work_(workspace),
+  ForwardPass(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink,
+              const ActivationHook& hook, ForwardWorkspace& workspace)
+      : weights_(model.weights()),
+        config_(model.config()),
+        batch_(batch),
+        sink_(sink),
+        hook_(hook),
+        work_(workspace),
         epsilon_(static_cast<float>(config_.rms_epsilon)),
         shape_{config_.heads, config_.kv_heads, config_.head_dim, config_.sliding_window, 0} {}
 
@@ -101,7 +106,8 @@ class ForwardPass {
   int64_t qkv_width() const { return config_.q_width() + 2 * config_.kv_width(); }
 
   void report(std::string_view name, const float* values, int64_t width, int64_t stride) {
-    if (hook_) hook_("layer_" + std::to_string(layer_) + "." + std::string(name), values, rows_, width, stride);
+    if (hook_)
+      hook_("layer_" + std::to_string(layer_) + "." + std::string(name), values, rows_, width, stride);
   }
 
   // Arithmetic bf16: what goes into a linear is rounded.
@@ -112,7 +118,9 @@ class ForwardPass {
     });
   }
 
-  static const float* optional(const std::vector<float>& bias) { return bias.empty() ? nullptr : bias.data(); }
+  static const float* optional(const std::vector<float>& bias) {
+    return bias.empty() ? nullptr : bias.data();
+  }
 
   void embed() {
     work_.tokens.clear();
@@ -187,7 +195,8 @@ class ForwardPass {
       for (int64_t row : s.input->logit_rows) {
         const int64_t from = s.first_row + row;
         if (from != to) {
-          std::memcpy(x_ + to * config_.hidden, x_ + from * config_.hidden, static_cast<size_t>(config_.hidden) * sizeof(float));
+          std::memcpy(x_ + to * config_.hidden, x_ + from * config_.hidden,
+                      static_cast<size_t>(config_.hidden) * sizeof(float));
           std::memcpy(heads_ + to * config_.q_width(), heads_ + from * config_.q_width(),
                       static_cast<size_t>(config_.q_width()) * sizeof(float));
         }
@@ -197,8 +206,8 @@ class ForwardPass {
   }
 
   // x += y · Wᵀ (+ bias); the sum is added to the residual stream after it is complete.
-  void add_linear(float* y, const PackedWeights& weight, const std::vector<float>& bias, int64_t first, int64_t rows,
-                  const char* name) {
+  void add_linear(float* y, const PackedWeights& weight, const std::vector<float>& bias, int64_t first,
+                  int64_t rows, const char* name) {
     round_input(y, rows * weight.inputs());
     float* out = work_.normed.get(rows_ * config_.hidden) + first * config_.hidden;
     linear(y, rows, weight, out, {.bias = optional(bias)});
@@ -206,7 +215,9 @@ class ForwardPass {
     add_into(x_ + first * config_.hidden, out, rows * config_.hidden);
   }
 
-  void project_output(const PackedLayer& layer) { add_linear(heads_, layer.o, layer.o_bias, 0, rows_, "attention_output"); }
+  void project_output(const PackedLayer& layer) {
+    add_linear(heads_, layer.o, layer.o_bias, 0, rows_, "attention_output");
+  }
 
   void run_mlp(const PackedLayer& layer) {
     const int64_t hidden = config_.hidden, width = config_.intermediate;

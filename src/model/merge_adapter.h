@@ -9,8 +9,8 @@
 namespace bm {
 
 struct MergeAdapterOptions {
-  std::string dtype;         // of the output; "" = each tensor as the base stores it
-  bool safe_merge = false;   // PEFT's safe_merge=True: two roundings
+  std::string dtype;        // of the output; "" = each tensor as the base stores it
+  bool safe_merge = false;  // PEFT's safe_merge=True: two roundings
   ByteSize shard_size{5'000'000'000};
 };
 void describe(Fields& fields, MergeAdapterOptions& options);
@@ -32,7 +32,7 @@ Result<MergeAdapterReport> plan_merge_adapter(const std::string& model, const st
 // W' = round(W + round(δ)). DoRA rows are scaled in float32 and rounded once. A quantized or GGUF base is
 // decoded and written as dtype (bfloat16 when none is given). bad_input: adapter that does not fit, NaN or
 // infinity in the result (naming the tensor). model: base folder or .gguf; out: created, its shards replaced.
-Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::string& adapter, const std::string& out,
-                                         const MergeAdapterOptions& options);
+Result<MergeAdapterReport> merge_adapter(const std::string& model, const std::string& adapter,
+                                         const std::string& out, const MergeAdapterOptions& options);
 
 }  // namespace bm

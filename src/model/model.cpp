@@ -42,7 +42,8 @@ Result<std::shared_ptr<const Model>> Model::load(const std::string& path, const 
     model->weights_->tokenizer = *tokenizer;
     if ((*tokenizer)->vocabulary_size() > model->config().vocab)
       log_warning(path + ": the tokenizer has " + std::to_string((*tokenizer)->vocabulary_size()) +
-                  " tokens, the model " + std::to_string(model->config().vocab) + "; the last ones cannot be used");
+                  " tokens, the model " + std::to_string(model->config().vocab) +
+                  "; the last ones cannot be used");
   }
   model->weights_->arithmetic = options.arithmetic;
   BM_CHECK_OK(model->weights_->load());
@@ -60,7 +61,8 @@ Model::Weights::Weights(WeightSource source_in, std::string path_in)
 Model::Weights::~Weights() = default;
 
 Result<TensorView> Model::Weights::read(const std::string& name) {
-  const auto spec = std::find_if(specs_.begin(), specs_.end(), [&](const WeightSpec& s) { return s.name == name; });
+  const auto spec =
+      std::find_if(specs_.begin(), specs_.end(), [&](const WeightSpec& s) { return s.name == name; });
   assert(spec != specs_.end());
   BM_TRY(TensorView view, source.get(*spec));
   parameters += view.count();
@@ -75,13 +77,15 @@ Result<std::vector<float>> Model::Weights::read_vector(const std::string& name) 
   return to_f32(view);
 }
 
-Result<PackedWeights> Model::Weights::pack(const std::string& prefix, const std::vector<std::string>& modules) {
+Result<PackedWeights> Model::Weights::pack(const std::string& prefix,
+                                           const std::vector<std::string>& modules) {
   std::vector<TensorView> views;
   for (const std::string& module : modules) {
     BM_TRY(TensorView view, read(prefix + module + ".weight"));
     views.push_back(std::move(view));
   }
-  const bool mixed = std::any_of(views.begin(), views.end(), [&](const TensorView& v) { return v.dtype != views[0].dtype; });
+  const bool mixed =
+      std::any_of(views.begin(), views.end(), [&](const TensorView& v) { return v.dtype != views[0].dtype; });
   if (mixed)  // e.g. an adapter on q and v only: the stack becomes float32
     for (TensorView& view : views) {
       BM_TRY(Tensor wide, convert(view, DType::f32));
@@ -92,8 +96,8 @@ Result<PackedWeights> Model::Weights::pack(const std::string& prefix, const std:
   return packed;
 }
 
-Result<std::vector<float>> Model::Weights::bias(const std::string& prefix, const std::vector<std::string>& modules,
-                                                bool wanted) {
+Result<std::vector<float>> Model::Weights::bias(const std::string& prefix,
+                                                const std::vector<std::string>& modules, bool wanted) {
   std::vector<float> result;
   if (!wanted) return result;
   for (const std::string& module : modules) {
@@ -163,8 +167,11 @@ void Model::Weights::give_back(std::unique_ptr<ForwardWorkspace> workspace) cons
 }
 
 KvCache::KvCache(const ModelConfig& config, int64_t capacity)
-    : layers_(config.layers), width_(config.kv_width()), capacity_(capacity),
-      keys_(static_cast<size_t>(layers_ * width_ * capacity)), values_(keys_.size()) {}
+    : layers_(config.layers),
+      width_(config.kv_width()),
+      capacity_(capacity),
+      keys_(static_cast<size_t>(layers_ * width_ * capacity)),
+      values_(keys_.size()) {}
 
 void KvCache::truncate(int64_t length) { length_ = std::min(length_, length); }
 

@@ -25,14 +25,15 @@ Result<Arithmetic> parse_arithmetic(std::string_view name);
 
 struct ModelLoadOptions {
   Arithmetic arithmetic = Arithmetic::exact;
-  bool need_tokenizer = false;   // missing tokenizer files are then an error
-  std::string base = {};         // for adapter folders: the base model, if not the one they name
+  bool need_tokenizer = false;  // missing tokenizer files are then an error
+  std::string base = {};        // for adapter folders: the base model, if not the one they name
 };
 
 class Model {
  public:
   // A Hugging Face folder (also AWQ and bitsandbytes ones), a .gguf file, or a PEFT adapter folder.
-  static Result<std::shared_ptr<const Model>> load(const std::string& path, const ModelLoadOptions& options = {});
+  static Result<std::shared_ptr<const Model>> load(const std::string& path,
+                                                   const ModelLoadOptions& options = {});
   ~Model();
 
   const ModelConfig& config() const;
@@ -55,7 +56,7 @@ class KvCache {
   KvCache(const ModelConfig& config, int64_t capacity);
   int64_t length() const { return length_; }
   int64_t capacity() const { return capacity_; }
-  void truncate(int64_t length);        // forget later positions
+  void truncate(int64_t length);                          // forget later positions
   void copy_prefix(const KvCache& from, int64_t length);  // becomes that prefix of another sequence
   static uint64_t bytes(const ModelConfig& config, int64_t capacity);
 
@@ -73,8 +74,8 @@ class KvCache {
 // New tokens of one sequence, placed behind what its cache holds.
 struct SequenceInput {
   std::span<const int32_t> tokens;
-  KvCache* cache = nullptr;               // nullptr: a throw-away cache of tokens.size()
-  std::span<const int64_t> logit_rows;    // rows (indices into tokens) whose logits are wanted, ascending
+  KvCache* cache = nullptr;             // nullptr: a throw-away cache of tokens.size()
+  std::span<const int64_t> logit_rows;  // rows (indices into tokens) whose logits are wanted, ascending
 };
 
 // Called with float32 logits [rows, vocab] of `sequence`, rows = logit_rows[first_row, first_row + rows),
@@ -89,8 +90,8 @@ Status forward(const Model& model, std::span<const SequenceInput> batch, const L
 // ".k_before_rope", ".v", ".q_after_rope", ".k_after_rope", ".attention_heads" (o_proj's input),
 // ".attention_output", ".post_attention_layernorm", ".mlp_output", ".output" (the residual stream),
 // "final_norm"; rows of the batch's sequences one behind the other, `stride` floats from row to row.
-using ActivationHook =
-    std::function<void(std::string_view name, const float* values, int64_t rows, int64_t width, int64_t stride)>;
+using ActivationHook = std::function<void(std::string_view name, const float* values, int64_t rows,
+                                          int64_t width, int64_t stride)>;
 Status forward_traced(const Model& model, std::span<const SequenceInput> batch, const LogitSink& sink,
                       const ActivationHook& hook);
 

@@ -20,6 +20,7 @@ struct RandomModelShape {
 
 // Writes a Hugging Face folder (no tokenizer). Matrices are normal with a deviation of 1/√inputs, norms
 // 1 + 0.1·normal, biases 0.1·normal; each element a pure function of (seed, tensor's name, index).
-Status write_random_model(const std::string& folder, const RandomModelShape& shape, DType dtype, uint64_t seed);
+Status write_random_model(const std::string& folder, const RandomModelShape& shape, DType dtype,
+                          uint64_t seed);
 
 }  // namespace bm

@@ -77,7 +77,8 @@ void attend(const ModelConfig& config, LayerTrace& layer) {
       double largest = -INFINITY, sum = 0;
       for (size_t s = first; s <= t; ++s) {
         double dot = 0;
-        for (size_t i = 0; i < d; ++i) dot += layer.q[t * q_width + h * d + i] * layer.k[s * kv_width + h / group * d + i];
+        for (size_t i = 0; i < d; ++i)
+          dot += layer.q[t * q_width + h * d + i] * layer.k[s * kv_width + h / group * d + i];
         p[s] = dot / std::sqrt(static_cast<double>(d));
         largest = std::max(largest, p[s]);
       }
@@ -90,7 +91,8 @@ void attend(const ModelConfig& config, LayerTrace& layer) {
     }
 }
 
-void run_attention(const ReferenceModel& model, int64_t number, LayerTrace& layer, const ReferenceHook& report) {
+void run_attention(const ReferenceModel& model, int64_t number, LayerTrace& layer,
+                   const ReferenceHook& report) {
   const std::string prefix = layer_prefix(number);
   const size_t hidden = static_cast<size_t>(model.config.hidden);
   const auto project = [&](const char* name) {
@@ -98,7 +100,8 @@ void run_attention(const ReferenceModel& model, int64_t number, LayerTrace& laye
     return linear(layer.normed_1, model.weight(module + ".weight"), model.find(module + ".bias"), hidden);
   };
   const std::vector<double> frequencies = rope_inverse_frequencies(model.config);
-  layer.normed_1 = rms_norm(layer.input, model.weight(prefix + "input_layernorm.weight"), model.config.rms_epsilon);
+  layer.normed_1 =
+      rms_norm(layer.input, model.weight(prefix + "input_layernorm.weight"), model.config.rms_epsilon);
   report(".input_layernorm", layer.normed_1);
   layer.q = project("q_proj");
   layer.k = project("k_proj");
@@ -124,17 +127,20 @@ void run_attention(const ReferenceModel& model, int64_t number, LayerTrace& laye
 Doubles run_mlp(const ReferenceModel& model, int64_t number, LayerTrace& layer, const ReferenceHook& report) {
   const std::string prefix = layer_prefix(number), mlp = prefix + "mlp.";
   const size_t hidden = static_cast<size_t>(model.config.hidden);
-  layer.normed_2 =
-      rms_norm(layer.middle, model.weight(prefix + "post_attention_layernorm.weight"), model.config.rms_epsilon);
+  layer.normed_2 = rms_norm(layer.middle, model.weight(prefix + "post_attention_layernorm.weight"),
+                            model.config.rms_epsilon);
   report(".post_attention_layernorm", layer.normed_2);
-  layer.gate = linear(layer.normed_2, model.weight(mlp + "gate_proj.weight"), model.find(mlp + "gate_proj.bias"), hidden);
-  layer.up = linear(layer.normed_2, model.weight(mlp + "up_proj.weight"), model.find(mlp + "up_proj.bias"), hidden);
+  layer.gate = linear(layer.normed_2, model.weight(mlp + "gate_proj.weight"),
+                      model.find(mlp + "gate_proj.bias"), hidden);
+  layer.up =
+      linear(layer.normed_2, model.weight(mlp + "up_proj.weight"), model.find(mlp + "up_proj.bias"), hidden);
   layer.product.resize(layer.gate.size());
   for (size_t i = 0; i < layer.gate.size(); ++i)
     layer.product[i] = layer.gate[i] / (1 + std::exp(-layer.gate[i])) * layer.up[i];
   report(".mlp_product", layer.product);
-  const Doubles output = linear(layer.product, model.weight(mlp + "down_proj.weight"), model.find(mlp + "down_proj.bias"),
-                                static_cast<size_t>(model.config.intermediate));
+  const Doubles output =
+      linear(layer.product, model.weight(mlp + "down_proj.weight"), model.find(mlp + "down_proj.bias"),
+             static_cast<size_t>(model.config.intermediate));
   report(".mlp_output", output);
   Doubles x = layer.middle;
   for (size_t i = 0; i < output.size(); ++i) x[i] += output[i];

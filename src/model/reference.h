@@ -28,9 +28,9 @@ struct ReferenceModel {
   // The model's weights widened to float64 (adapters merged in float64).
   static Result<ReferenceModel> load(const Model& model);
 
-  const std::vector<double>& weight(std::string_view name) const;      // asserted to exist
-  const std::vector<double>* find(std::string_view name) const;        // nullptr when absent
-  const std::vector<double>& head() const;                             // [vocab, hidden]
+  const std::vector<double>& weight(std::string_view name) const;  // asserted to exist
+  const std::vector<double>* find(std::string_view name) const;    // nullptr when absent
+  const std::vector<double>& head() const;                         // [vocab, hidden]
 };
 
 // Reports activations of one sequence: "embedding", "layer_K.input_layernorm", ".q_before_rope",
@@ -50,6 +50,7 @@ struct ReferenceGradients {
 };
 
 // As TrainableModel::forward_backward. Memory: all activations of one sequence.
-Result<ReferenceGradients> reference_gradients(const ReferenceModel& model, const TrainingBatch& batch, double scale);
+Result<ReferenceGradients> reference_gradients(const ReferenceModel& model, const TrainingBatch& batch,
+                                               double scale);
 
 }  // namespace bm

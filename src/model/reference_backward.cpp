@@ -13,11 +13,13 @@ namespace {
 
 class Backward {
  public:
-  Backward(const ReferenceModel& model, ReferenceGradients& out) : model_(model), config_(model.config), out_(out) {
+  Backward(const ReferenceModel& model, ReferenceGradients& out)
+      : model_(model), config_(model.config), out_(out) {
     for (const auto& [name, values] : model.weights) out_.gradients[name].resize(values.size());
   }
 
-  void run(const Trace& trace, std::span<const int32_t> tokens, std::span<const int32_t> labels, double scale) {
+  void run(const Trace& trace, std::span<const int32_t> tokens, std::span<const int32_t> labels,
+           double scale) {
     const size_t hidden = static_cast<size_t>(config_.hidden);
     Doubles dlogits = loss(trace, labels, scale);
     const std::string head = config_.tied_embeddings ? "model.embed_tokens" : "lm_head";
@@ -26,7 +28,8 @@ class Backward {
     for (size_t n = trace.layers.size(); n-- > 0;) dx = layer(static_cast<int64_t>(n), trace.layers[n], dx);
     Doubles& embedding = out_.gradients["model.embed_tokens.weight"];
     for (size_t t = 0; t < tokens.size(); ++t)
-      for (size_t i = 0; i < hidden; ++i) embedding[static_cast<size_t>(tokens[t]) * hidden + i] += dx[t * hidden + i];
+      for (size_t i = 0; i < hidden; ++i)
+        embedding[static_cast<size_t>(tokens[t]) * hidden + i] += dx[t * hidden + i];
   }
 
  private:
@@ -84,8 +87,8 @@ class Backward {
       const double r = 1 / std::sqrt(squares / static_cast<double>(width) + config_.rms_epsilon);
       for (size_t i = 0; i < width; ++i) {
         gradient[i] += dy[t * width + i] * x[t * width + i] * r;
-        dx[t * width + i] =
-            r * weight[i] * dy[t * width + i] - x[t * width + i] * r * r * r / static_cast<double>(width) * dot;
+        dx[t * width + i] = r * weight[i] * dy[t * width + i] -
+                            x[t * width + i] * r * r * r / static_cast<double>(width) * dot;
       }
     }
     return dx;
@@ -158,7 +161,8 @@ class Backward {
 
 }  // namespace
 
-Result<ReferenceGradients> reference_gradients(const ReferenceModel& model, const TrainingBatch& batch, double scale) {
+Result<ReferenceGradients> reference_gradients(const ReferenceModel& model, const TrainingBatch& batch,
+                                               double scale) {
   for (int32_t label : batch.labels)
     if (label != -100 && (label < 0 || label >= model.config.vocab))
       return bad_input("label " + std::to_string(label) + " is outside the vocabulary of " +

@@ -8,12 +8,12 @@ namespace bm::reference {
 using Doubles = std::vector<double>;
 
 struct LayerTrace {
-  Doubles input, normed_1;         // [n, hidden]
-  Doubles q, k, v;                 // rotated; [n, q_width], [n, kv_width] twice
-  Doubles probabilities;           // [heads, n, n]
-  Doubles heads_output;            // [n, q_width]
-  Doubles middle, normed_2;        // [n, hidden]
-  Doubles gate, up, product;       // [n, intermediate]
+  Doubles input, normed_1;    // [n, hidden]
+  Doubles q, k, v;            // rotated; [n, q_width], [n, kv_width] twice
+  Doubles probabilities;      // [heads, n, n]
+  Doubles heads_output;       // [n, q_width]
+  Doubles middle, normed_2;   // [n, hidden]
+  Doubles gate, up, product;  // [n, intermediate]
 };
 
 struct Trace {

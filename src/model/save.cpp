@@ -63,16 +63,20 @@ Status save_tokenizer_files(const std::string& source, const std::string& out) {
     return {};
   }
   BM_CHECK_OK(make_directories(out));
-  for (const NamedText& file : *files) BM_CHECK_OK(write_file_atomic(path_join(out, file.name), file.content));
+  for (const NamedText& file : *files)
+    BM_CHECK_OK(write_file_atomic(path_join(out, file.name), file.content));
   return {};
 }
 
-Status save_model_folder(const TrainableModel& model, const std::string& source, const std::string& out, DType dtype) {
+Status save_model_folder(const TrainableModel& model, const std::string& source, const std::string& out,
+                         DType dtype) {
   if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16)
-    return bad_input("a model cannot be saved as " + std::string(dtype_name(dtype)), "Choose float32, float16 or bfloat16.");
+    return bad_input("a model cannot be saved as " + std::string(dtype_name(dtype)),
+                     "Choose float32, float16 or bfloat16.");
   std::vector<OutputTensor> tensors;
   for (const Parameter& parameter : model.parameters()) {
-    const TensorView view{DType::f32, parameter.shape, reinterpret_cast<const std::byte*>(parameter.value.data()), {}};
+    const TensorView view{
+        DType::f32, parameter.shape, reinterpret_cast<const std::byte*>(parameter.value.data()), {}};
     tensors.push_back({{parameter.name, dtype, parameter.shape}, [view, dtype]() -> Result<TensorView> {
                          BM_TRY(Tensor converted, convert(view, dtype));
                          return converted.view();

@@ -19,7 +19,8 @@ Json portable_config(const ModelConfig& config, DType dtype);
 // Weights rounded to dtype (F32, F16, BF16), config.json, and the tokenizer files of source (a folder, an
 // adapter folder, or a .gguf file, whose tokenizer is written as tokenizer.json). A GGUF tokenizer that
 // cannot be written so is logged as a warning. The folder may exist; a whole older model in it is replaced.
-Status save_model_folder(const TrainableModel& model, const std::string& source, const std::string& out, DType dtype);
+Status save_model_folder(const TrainableModel& model, const std::string& source, const std::string& out,
+                         DType dtype);
 
 // The tokenizer files of `source` into the folder `out`, as save_model_folder does it.
 Status save_tokenizer_files(const std::string& source, const std::string& out);

@@ -33,10 +33,10 @@ struct LayerParameters {
 using Floats = std::vector<float>;
 
 struct LayerActivations {
-  Floats input, middle;                 // [M, hidden]
-  Floats input_rms, post_rms;           // [M]
-  Floats q, k, v, heads, log_sum_exp;   // [M, q_width], [M, kv_width] twice, [M, q_width], [M, heads]
-  Floats gate, up;                      // [M, intermediate]
+  Floats input, middle;                // [M, hidden]
+  Floats input_rms, post_rms;          // [M]
+  Floats q, k, v, heads, log_sum_exp;  // [M, q_width], [M, kv_width] twice, [M, q_width], [M, heads]
+  Floats gate, up;                     // [M, intermediate]
 };
 
 }  // namespace
@@ -51,8 +51,8 @@ struct TrainableModel::State {
   // Per batch; kept between calls.
   int64_t rows = 0, length = 0, tokens = 0;
   std::vector<LayerActivations> activations;
-  Floats x, normed, product, final_rms;                        // forward
-  Floats d_x, d_normed, d_heads, d_q, d_k, d_v, d_product;     // backward
+  Floats x, normed, product, final_rms;                     // forward
+  Floats d_x, d_normed, d_heads, d_q, d_k, d_v, d_product;  // backward
   std::vector<int32_t> targets;
 
   void bind();
@@ -72,7 +72,8 @@ struct TrainableModel::State {
   int64_t inputs(const LinearParameters& p) const { return p.weight->shape[1]; }
   void linear_into(const LinearParameters& p, const Floats& in, Floats& out);
   // d_in (= or +=) d_out · W; adds to the weight's and bias' gradients.
-  void linear_backward(const LinearParameters& p, const Floats& in, const Floats& d_out, Floats& d_in, bool accumulate);
+  void linear_backward(const LinearParameters& p, const Floats& in, const Floats& d_out, Floats& d_in,
+                       bool accumulate);
 };
 
 namespace {
@@ -96,9 +97,10 @@ void TrainableModel::State::bind() {
   for (int64_t n = 0; n < config.layers; ++n) {
     const std::string prefix = "model.layers." + std::to_string(n) + ".";
     const std::string attention = prefix + "self_attn.", mlp = prefix + "mlp.";
-    layers.push_back({linear(attention + "q_proj"), linear(attention + "k_proj"), linear(attention + "v_proj"),
-                      linear(attention + "o_proj"), linear(mlp + "gate_proj"), linear(mlp + "up_proj"),
-                      linear(mlp + "down_proj"), find(prefix + "input_layernorm.weight"),
+    layers.push_back({linear(attention + "q_proj"), linear(attention + "k_proj"),
+                      linear(attention + "v_proj"), linear(attention + "o_proj"), linear(mlp + "gate_proj"),
+                      linear(mlp + "up_proj"), linear(mlp + "down_proj"),
+                      find(prefix + "input_layernorm.weight"),
                       find(prefix + "post_attention_layernorm.weight")});
   }
 }
@@ -145,19 +147,22 @@ Status TrainableModel::State::prepare(const TrainingBatch& batch, bool keep) {
 void TrainableModel::State::linear_into(const LinearParameters& p, const Floats& in, Floats& out) {
   linear_forward(in.data(), p.weight->value.data(), out.data(), tokens, outputs(p), inputs(p));
   if (!p.bias) return;
-  for (int64_t t = 0; t < tokens; ++t) add_into(out.data() + t * outputs(p), p.bias->value.data(), outputs(p));
+  for (int64_t t = 0; t < tokens; ++t)
+    add_into(out.data() + t * outputs(p), p.bias->value.data(), outputs(p));
 }
 
-void TrainableModel::State::linear_backward(const LinearParameters& p, const Floats& in, const Floats& d_out, Floats& d_in,
-                                            bool accumulate) {
+void TrainableModel::State::linear_backward(const LinearParameters& p, const Floats& in, const Floats& d_out,
+                                            Floats& d_in, bool accumulate) {
   linear_backward_weight(d_out.data(), in.data(), p.weight->gradient.data(), tokens, outputs(p), inputs(p));
   if (p.bias) linear_backward_bias(d_out.data(), p.bias->gradient.data(), tokens, outputs(p));
-  linear_backward_input(d_out.data(), p.weight->value.data(), d_in.data(), tokens, outputs(p), inputs(p), accumulate);
+  linear_backward_input(d_out.data(), p.weight->value.data(), d_in.data(), tokens, outputs(p), inputs(p),
+                        accumulate);
 }
 
 void TrainableModel::State::attention_part(const LayerParameters& p, LayerActivations& a) {
   std::copy(x.begin(), x.end(), a.input.begin());
-  rms_norm(x.data(), p.input_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden, a.input_rms.data());
+  rms_norm(x.data(), p.input_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden,
+           a.input_rms.data());
   linear_into(p.q, normed, a.q);
   linear_into(p.k, normed, a.k);
   linear_into(p.v, normed, a.v);
@@ -173,7 +178,8 @@ void TrainableModel::State::attention_part(const LayerParameters& p, LayerActiva
 }
 
 void TrainableModel::State::mlp_part(const LayerParameters& p, LayerActivations& a) {
-  rms_norm(x.data(), p.post_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden, a.post_rms.data());
+  rms_norm(x.data(), p.post_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden,
+           a.post_rms.data());
   linear_into(p.gate, normed, a.gate);
   linear_into(p.up, normed, a.up);
   swiglu(a.gate.data(), a.up.data(), product.data(), tokens, config.intermediate);
@@ -182,14 +188,16 @@ void TrainableModel::State::mlp_part(const LayerParameters& p, LayerActivations&
 }
 
 void TrainableModel::State::forward(const TrainingBatch& batch, bool keep) {
-  const TensorView table{DType::f32, embedding->shape, reinterpret_cast<const std::byte*>(embedding->value.data()), {}};
+  const TensorView table{
+      DType::f32, embedding->shape, reinterpret_cast<const std::byte*>(embedding->value.data()), {}};
   embedding_lookup(table, batch.tokens, x.data());
   for (size_t n = 0; n < layers.size(); ++n) {
     LayerActivations& a = activations[keep ? n : 0];
     attention_part(layers[n], a);
     mlp_part(layers[n], a);
   }
-  rms_norm(x.data(), final_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden, final_rms.data());
+  rms_norm(x.data(), final_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden,
+           final_rms.data());
 }
 
 // d_x: gradient of the layer's output on entry, of the stream after attention on exit. gate and up are
@@ -197,12 +205,13 @@ void TrainableModel::State::forward(const TrainingBatch& batch, bool keep) {
 void TrainableModel::State::mlp_backward_part(const LayerParameters& p, LayerActivations& a) {
   swiglu(a.gate.data(), a.up.data(), product.data(), tokens, config.intermediate);
   linear_backward(p.down, product, d_x, d_product, false);
-  swiglu_backward(a.gate.data(), a.up.data(), d_product.data(), a.gate.data(), a.up.data(), tokens * config.intermediate);
+  swiglu_backward(a.gate.data(), a.up.data(), d_product.data(), a.gate.data(), a.up.data(),
+                  tokens * config.intermediate);
   rms_norm(a.middle.data(), p.post_norm->value.data(), epsilon(), normed.data(), tokens, config.hidden);
   linear_backward(p.gate, normed, a.gate, d_normed, false);
   linear_backward(p.up, normed, a.up, d_normed, true);
-  rms_norm_backward(a.middle.data(), p.post_norm->value.data(), a.post_rms.data(), d_normed.data(), d_x.data(),
-                    p.post_norm->gradient.data(), tokens, config.hidden, true);
+  rms_norm_backward(a.middle.data(), p.post_norm->value.data(), a.post_rms.data(), d_normed.data(),
+                    d_x.data(), p.post_norm->gradient.data(), tokens, config.hidden, true);
 }
 
 void TrainableModel::State::attention_backward_part(const LayerParameters& p, LayerActivations& a) {
@@ -217,16 +226,17 @@ void TrainableModel::State::attention_backward_part(const LayerParameters& p, La
   linear_backward(p.q, normed, d_q, d_normed, false);
   linear_backward(p.k, normed, d_k, d_normed, true);
   linear_backward(p.v, normed, d_v, d_normed, true);
-  rms_norm_backward(a.input.data(), p.input_norm->value.data(), a.input_rms.data(), d_normed.data(), d_x.data(),
-                    p.input_norm->gradient.data(), tokens, config.hidden, true);
+  rms_norm_backward(a.input.data(), p.input_norm->value.data(), a.input_rms.data(), d_normed.data(),
+                    d_x.data(), p.input_norm->gradient.data(), tokens, config.hidden, true);
 }
 
 Result<LossSum> TrainableModel::State::run(const TrainingBatch& batch, double scale, bool gradient) {
   BM_CHECK_OK(prepare(batch, gradient));
   forward(batch, gradient);
-  const HeadLoss loss = linear_cross_entropy(normed.data(), head->value.data(), targets, tokens, config.hidden,
-                                             config.vocab, static_cast<float>(scale), gradient ? d_normed.data() : nullptr,
-                                             gradient ? head->gradient.data() : nullptr);
+  const HeadLoss loss =
+      linear_cross_entropy(normed.data(), head->value.data(), targets, tokens, config.hidden, config.vocab,
+                           static_cast<float>(scale), gradient ? d_normed.data() : nullptr,
+                           gradient ? head->gradient.data() : nullptr);
   const LossSum result{loss.sum, loss.targets};
   if (!gradient) return result;
   rms_norm_backward(x.data(), final_norm->value.data(), final_rms.data(), d_normed.data(), d_x.data(),
@@ -242,7 +252,8 @@ Result<LossSum> TrainableModel::State::run(const TrainingBatch& batch, double sc
 TrainableModel::TrainableModel() : state_(std::make_unique<State>()) {}
 TrainableModel::~TrainableModel() = default;
 
-Result<std::unique_ptr<TrainableModel>> TrainableModel::load(const std::string& path, const std::string& base) {
+Result<std::unique_ptr<TrainableModel>> TrainableModel::load(const std::string& path,
+                                                             const std::string& base) {
   BM_TRY(OpenedModel opened, open_model(path, base));
   std::unique_ptr<TrainableModel> model(new TrainableModel());
   State& state = *model->state_;
@@ -250,7 +261,8 @@ Result<std::unique_ptr<TrainableModel>> TrainableModel::load(const std::string& 
   for (const WeightSpec& spec : expected_weights(state.config)) {
     BM_TRY(TensorView view, opened.source.get(spec));
     BM_TRY(auto values, to_f32(view));
-    state.parameters.push_back({spec.name, spec.shape, std::move(values), std::vector<float>(size_of(view.count()))});
+    state.parameters.push_back(
+        {spec.name, spec.shape, std::move(values), std::vector<float>(size_of(view.count()))});
   }
   state.bind();
   return model;

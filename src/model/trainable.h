@@ -27,7 +27,7 @@ struct TrainingBatch {
 };
 
 struct LossSum {
-  double sum = 0;       // over targets, natural log
+  double sum = 0;  // over targets, natural log
   int64_t targets = 0;
 };
 

@@ -10,7 +10,8 @@
 namespace bm {
 namespace {
 
-void add_linear(std::vector<WeightSpec>& out, const std::string& module, int64_t rows, int64_t columns, bool bias) {
+void add_linear(std::vector<WeightSpec>& out, const std::string& module, int64_t rows, int64_t columns,
+                bool bias) {
   out.push_back({module + ".weight", {rows, columns}, module, true});
   if (bias) out.push_back({module + ".bias", {rows}, module, false});
 }
@@ -25,10 +26,13 @@ void add_layer(std::vector<WeightSpec>& out, const ModelConfig& c, const std::st
   add_linear(out, mlp + "up_proj", c.intermediate, c.hidden, c.mlp_bias);
   add_linear(out, mlp + "down_proj", c.hidden, c.intermediate, c.mlp_bias);
   out.push_back({prefix + "input_layernorm.weight", {c.hidden}, prefix + "input_layernorm", false});
-  out.push_back({prefix + "post_attention_layernorm.weight", {c.hidden}, prefix + "post_attention_layernorm", false});
+  out.push_back(
+      {prefix + "post_attention_layernorm.weight", {c.hidden}, prefix + "post_attention_layernorm", false});
 }
 
-bool is_plain_float(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
+bool is_plain_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
 
 // Index of the first NaN or infinity, -1 when there is none; pieces of a large tensor in parallel.
 int64_t first_non_finite_element(const TensorView& view) {
@@ -38,7 +42,9 @@ int64_t first_non_finite_element(const TensorView& view) {
   parallel_for(found.size(), [&](size_t i) {
     const int64_t begin = static_cast<int64_t>(i) * kPiece;
     int64_t first = 0;
-    if (has_non_finite({view.dtype, {std::min(kPiece, count - begin)}, view.data + begin * bytes, {}}, &first)) found[i] = begin + first;
+    if (has_non_finite({view.dtype, {std::min(kPiece, count - begin)}, view.data + begin * bytes, {}},
+                       &first))
+      found[i] = begin + first;
   });
   for (int64_t index : found)
     if (index >= 0) return index;
@@ -54,7 +60,8 @@ Error shape_error(const WeightSpec& spec, const Shape& found) {
   std::string cure = "config.json and the weights do not belong together.";
   if (found.size() == 2 && spec.shape.size() == 2 && found[0] == spec.shape[1] && found[1] == spec.shape[0])
     cure = "The matrix is transposed: weights must be stored as [outputs, inputs].";
-  return bad_input("shape " + shape_text(found) + " where the configuration needs " + shape_text(spec.shape), cure);
+  return bad_input("shape " + shape_text(found) + " where the configuration needs " + shape_text(spec.shape),
+                   cure);
 }
 
 }  // namespace
@@ -70,7 +77,8 @@ std::vector<WeightSpec> expected_weights(const ModelConfig& config) {
   return result;
 }
 
-Result<WeightSource> WeightSource::open(Checkpoint checkpoint, ModelConfig config, std::optional<Adapter> adapter) {
+Result<WeightSource> WeightSource::open(Checkpoint checkpoint, ModelConfig config,
+                                        std::optional<Adapter> adapter) {
   WeightSource source;
   source.checkpoint_ = std::move(checkpoint);
   source.config_ = std::move(config);
@@ -85,7 +93,8 @@ Status WeightSource::check() const {
   for (const WeightSpec& spec : specs) {
     BM_CHECK_OK(check_shape(spec).in("tensor " + spec.name).in(checkpoint_.path()));
     const std::string bias = spec.module + ".bias";
-    const bool wanted = spec.module.find(".mlp.") == std::string::npos ? config_.attention_bias : config_.mlp_bias;
+    const bool wanted =
+        spec.module.find(".mlp.") == std::string::npos ? config_.attention_bias : config_.mlp_bias;
     if (spec.linear && !wanted && checkpoint_.contains(bias))
       return bad_input("there is a bias, but the configuration has none",
                        "Supported: Llama with attention_bias and mlp_bias set.")
@@ -94,15 +103,18 @@ Status WeightSource::check() const {
   }
   if (!adapter_) return {};
   const auto find = [&](const std::string& name) {
-    return std::find_if(specs.begin(), specs.end(), [&](const WeightSpec& spec) { return spec.name == name; });
+    return std::find_if(specs.begin(), specs.end(),
+                        [&](const WeightSpec& spec) { return spec.name == name; });
   };
   for (const auto& [module, change] : adapter_->modules()) {
     const auto spec = find(module + ".weight");
     if (spec == specs.end() || !spec->linear)
-      return bad_input("the base model has no such linear layer", "Is this the adapter's base?").in(module).in(adapter_->path());
+      return bad_input("the base model has no such linear layer", "Is this the adapter's base?")
+          .in(module)
+          .in(adapter_->path());
     if (change.outputs != spec->shape[0] || change.inputs != spec->shape[1])
-      return bad_input("the adapter is for a matrix " + shape_text({change.outputs, change.inputs}) + ", the base has " +
-                           shape_text(spec->shape),
+      return bad_input("the adapter is for a matrix " + shape_text({change.outputs, change.inputs}) +
+                           ", the base has " + shape_text(spec->shape),
                        "Is this the adapter's base?")
           .in(module)
           .in(adapter_->path());
@@ -110,7 +122,8 @@ Status WeightSource::check() const {
   for (const auto& [name, view] : adapter_->replaced()) {
     const auto spec = find(name);
     if (spec == specs.end() || view.shape != spec->shape)
-      return bad_input("the base model has no such tensor of shape " + shape_text(view.shape), "Is this the adapter's base?")
+      return bad_input("the base model has no such tensor of shape " + shape_text(view.shape),
+                       "Is this the adapter's base?")
           .in("tensor " + name)
           .in(adapter_->path());
   }
@@ -121,8 +134,10 @@ Status WeightSource::check_shape(const WeightSpec& spec) const {
   if (spec.linear && is_quantized_module(checkpoint_, spec.module)) return {};  // checked when it is decoded
   if (!checkpoint_.contains(spec.name)) {
     if (spec.name == "lm_head.weight")
-      return bad_input("it is missing", "If the head shares the embedding, config.json must say tie_word_embeddings: true.");
-    return bad_input("it is missing", "The folder does not hold the whole model, or config.json is of another one.");
+      return bad_input("it is missing",
+                       "If the head shares the embedding, config.json must say tie_word_embeddings: true.");
+    return bad_input("it is missing",
+                     "The folder does not hold the whole model, or config.json is of another one.");
   }
   BM_TRY(StoredTensor stored, checkpoint_.get(spec.name));
   if (stored.shape != spec.shape) return shape_error(spec, stored.shape);
@@ -134,7 +149,8 @@ Status WeightSource::check_shape(const WeightSpec& spec) const {
 
 Result<std::vector<float>> WeightSource::base_f32(const WeightSpec& spec) const {
   if (spec.linear && is_quantized_module(checkpoint_, spec.module)) {
-    BM_TRY(LinearF32 linear, load_quantized_linear(checkpoint_, spec.module, config_.quantization, spec.shape[0], spec.shape[1]));
+    BM_TRY(LinearF32 linear, load_quantized_linear(checkpoint_, spec.module, config_.quantization,
+                                                   spec.shape[0], spec.shape[1]));
     return std::move(linear.weight);
   }
   return checkpoint_.get_f32(spec.name);
@@ -164,7 +180,8 @@ Result<TensorView> WeightSource::get(const WeightSpec& spec) const {
 
 Result<std::vector<double>> WeightSource::f64(std::string_view name) const {
   const std::vector<WeightSpec> specs = expected_weights(config_);
-  const auto spec = std::find_if(specs.begin(), specs.end(), [&](const WeightSpec& s) { return s.name == name; });
+  const auto spec =
+      std::find_if(specs.begin(), specs.end(), [&](const WeightSpec& s) { return s.name == name; });
   if (spec == specs.end()) return bad_input("the model has no tensor " + std::string(name));
   std::vector<double> result;
   if (adapter_ && adapter_->replaced().contains(name)) {
@@ -198,10 +215,12 @@ Result<OpenedModel> open_model(const std::string& path, const std::string& base_
   BM_TRY(Checkpoint checkpoint, Checkpoint::open(base));
   const std::string config_path = checkpoint.is_gguf() ? base : path_join(base, "config.json");
   if (checkpoint.config().is_null())
-    return bad_input("there is no config.json beside the weights", "Give the folder of a whole model.").in(base);
+    return bad_input("there is no config.json beside the weights", "Give the folder of a whole model.")
+        .in(base);
   BM_TRY(ModelConfig config, parse_model_config(checkpoint.config()).in(config_path));
   std::string tokenizer_folder = adapter && has_tokenizer_files(path) ? path : base;
-  BM_TRY(WeightSource source, WeightSource::open(std::move(checkpoint), std::move(config), std::move(adapter)));
+  BM_TRY(WeightSource source,
+         WeightSource::open(std::move(checkpoint), std::move(config), std::move(adapter)));
   return OpenedModel{std::move(source), std::move(tokenizer_folder)};
 }
 

@@ -17,9 +17,9 @@
 namespace bm {
 
 struct WeightSpec {
-  std::string name;   // "model.layers.0.mlp.up_proj.weight"
+  std::string name;  // "model.layers.0.mlp.up_proj.weight"
   Shape shape;
-  std::string module;  // "model.layers.0.mlp.up_proj"
+  std::string module;   // "model.layers.0.mlp.up_proj"
   bool linear = false;  // a linear's matrix: may be quantized, may have an adapter
 };
 

@@ -17,7 +17,7 @@ struct ForwardWorkspace;  // forward.cpp
 
 struct PackedLayer {
   std::vector<float> input_layernorm, post_attention_layernorm;  // [hidden]
-  PackedWeights qkv, o, gate_up, down;                           // q, k, v rows stacked; gate, up rows stacked
+  PackedWeights qkv, o, gate_up, down;  // q, k, v rows stacked; gate, up rows stacked
   std::vector<float> qkv_bias, o_bias, gate_up_bias, down_bias;  // empty when there are none
 };
 
@@ -50,7 +50,8 @@ struct Model::Weights {
   Result<TensorView> read(const std::string& name);
   Result<std::vector<float>> read_vector(const std::string& name);
   Result<PackedWeights> pack(const std::string& prefix, const std::vector<std::string>& modules);
-  Result<std::vector<float>> bias(const std::string& prefix, const std::vector<std::string>& modules, bool wanted);
+  Result<std::vector<float>> bias(const std::string& prefix, const std::vector<std::string>& modules,
+                                  bool wanted);
 
   std::vector<WeightSpec> specs_;
   mutable std::mutex mutex_;

@@ -31,8 +31,8 @@ struct ForwardWorkspace {
   std::vector<int32_t> tokens;
   std::vector<int64_t> wanted;
   uint64_t bytes() const {
-    return x.bytes() + normed.bytes() + qkv.bytes() + heads.bytes() + gate_up.bytes() + product.bytes() + rows.bytes() +
-           logits.bytes();
+    return x.bytes() + normed.bytes() + qkv.bytes() + heads.bytes() + gate_up.bytes() + product.bytes() +
+           rows.bytes() + logits.bytes();
   }
 };
 

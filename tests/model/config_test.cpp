@@ -1,16 +1,16 @@
 #include "model/config.h"
 
-#include "base/file.h"
-
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "support.h"
 
 namespace bm::testing {
 namespace {
 
 Json mistral() {
-  return take(parse_json(R"({"architectures": ["MistralForCausalLM"], "model_type": "mistral", "vocab_size": 32000,
+  return take(
+      parse_json(R"({"architectures": ["MistralForCausalLM"], "model_type": "mistral", "vocab_size": 32000,
     "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
     "num_key_value_heads": 8, "max_position_embeddings": 32768, "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
     "sliding_window": 4096, "tie_word_embeddings": false, "torch_dtype": "bfloat16", "hidden_act": "silu",
@@ -52,8 +52,8 @@ TEST(Config, Transformers5Style) {
 // Absent keys mean different things in MistralConfig and LlamaConfig; null is not absent.
 TEST(Config, DefaultsByClass) {
   Json m = mistral(), l = llama();
-  for (const char* key : {"num_key_value_heads", "sliding_window", "rope_theta", "rms_norm_eps", "tie_word_embeddings",
-                          "max_position_embeddings", "bos_token_id", "eos_token_id"}) {
+  for (const char* key : {"num_key_value_heads", "sliding_window", "rope_theta", "rms_norm_eps",
+                          "tie_word_embeddings", "max_position_embeddings", "bos_token_id", "eos_token_id"}) {
     m.erase(key);
     l.erase(key);
   }

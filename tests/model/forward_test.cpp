@@ -9,17 +9,20 @@ namespace {
 
 RandomModelShape odd_shape() {
   RandomModelShape s;
-  s.vocab = 331, s.hidden = 40, s.intermediate = 52, s.layers = 3, s.heads = 6, s.kv_heads = 3, s.head_dim = 10;
+  s.vocab = 331, s.hidden = 40, s.intermediate = 52, s.layers = 3, s.heads = 6, s.kv_heads = 3,
+  s.head_dim = 10;
   s.sliding_window = 9;
   return s;
 }
 
-std::vector<float> with_cache(const Model& model, const std::vector<int32_t>& tokens, const std::vector<size_t>& cuts) {
+std::vector<float> with_cache(const Model& model, const std::vector<int32_t>& tokens,
+                              const std::vector<size_t>& cuts) {
   KvCache cache(model.config(), static_cast<int64_t>(tokens.size()));
   std::vector<float> result;
   size_t begin = 0;
   for (size_t end : cuts) {
-    const std::vector<int32_t> part(tokens.begin() + static_cast<std::ptrdiff_t>(begin), tokens.begin() + static_cast<std::ptrdiff_t>(end));
+    const std::vector<int32_t> part(tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                                    tokens.begin() + static_cast<std::ptrdiff_t>(end));
     const std::vector<int64_t> rows = rows_from(0, part.size());
     const SequenceInput input{part, &cache, rows};
     check(forward(model, {&input, 1}, [&](size_t, int64_t, int64_t count, const float* logits) {
@@ -56,13 +59,16 @@ TEST(Forward, SameBitsForAnyThreadsCacheAndBatch) {
     EXPECT_EQ(with_cache(*model, tokens, {1, 8, 64, 65, 83}), expected);
 
     // A ragged batch, one of them empty, one with a shared prefix in its cache, few rows wanted.
-    const std::vector<int32_t> other = random_tokens(30, shape.vocab, 4), rest(tokens.begin() + 40, tokens.end());
+    const std::vector<int32_t> other = random_tokens(30, shape.vocab, 4),
+                               rest(tokens.begin() + 40, tokens.end());
     KvCache whole(model->config(), 90), prefix(model->config(), 90);
     const SequenceInput fill{tokens, &whole, {}};
-    check(forward(*model, {&fill, 1}, [](size_t, int64_t, int64_t, const float*) { FAIL() << "no rows were wanted"; }));
+    check(forward(*model, {&fill, 1},
+                  [](size_t, int64_t, int64_t, const float*) { FAIL() << "no rows were wanted"; }));
     prefix.copy_prefix(whole, 40);
     const std::vector<int64_t> some = {3, 17, 42}, last = {29};
-    const std::vector<SequenceInput> batch = {{other, nullptr, last}, {{}, nullptr, {}}, {rest, &prefix, some}};
+    const std::vector<SequenceInput> batch = {
+        {other, nullptr, last}, {{}, nullptr, {}}, {rest, &prefix, some}};
     std::vector<std::vector<float>> rows(3);
     check(forward(*model, batch, [&](size_t sequence, int64_t first, int64_t count, const float* logits) {
       EXPECT_EQ(first * shape.vocab, static_cast<int64_t>(rows[sequence].size()));
@@ -75,7 +81,8 @@ TEST(Forward, SameBitsForAnyThreadsCacheAndBatch) {
     EXPECT_EQ(rows[0], row(logits_of(*model, other), 29));
     EXPECT_TRUE(rows[1].empty());
     ASSERT_EQ(rows[2].size(), some.size() * static_cast<size_t>(shape.vocab));
-    for (size_t i = 0; i < some.size(); ++i) EXPECT_EQ(row(rows[2], i), row(expected, 40 + static_cast<size_t>(some[i])));
+    for (size_t i = 0; i < some.size(); ++i)
+      EXPECT_EQ(row(rows[2], i), row(expected, 40 + static_cast<size_t>(some[i])));
   }
 }
 
@@ -94,7 +101,8 @@ TEST(Forward, TruncatedCacheForgets) {
   const std::vector<int64_t> last = {7};
   const SequenceInput second{rest, &cache, last};
   std::vector<float> got;
-  check(forward(*model, {&second, 1}, [&](size_t, int64_t, int64_t, const float* logits) { got.assign(logits, logits + 331); }));
+  check(forward(*model, {&second, 1},
+                [&](size_t, int64_t, int64_t, const float* logits) { got.assign(logits, logits + 331); }));
   const std::vector<float> all = logits_of(*model, tokens);
   EXPECT_EQ(got, std::vector<float>(all.end() - 331, all.end()));
 }
@@ -147,12 +155,13 @@ TEST(Block, LayersGiveTheForwardPass) {
   std::vector<std::string> seen;
   for (int64_t n = 0; n < shape.layers; ++n) {
     const LayerWeightsF32 weights = take(layer_weights_f32(*model, n));
-    run_layer(model->config(), weights, lengths, x.data(), [&](std::string_view module, const float* input, int64_t rows, int64_t columns) {
-      seen.emplace_back(module);
-      EXPECT_EQ(rows, 34);
-      EXPECT_EQ(columns, weights.find(module)->columns);
-      EXPECT_TRUE(std::isfinite(input[rows * columns - 1]));
-    });
+    run_layer(model->config(), weights, lengths, x.data(),
+              [&](std::string_view module, const float* input, int64_t rows, int64_t columns) {
+                seen.emplace_back(module);
+                EXPECT_EQ(rows, 34);
+                EXPECT_EQ(columns, weights.find(module)->columns);
+                EXPECT_TRUE(std::isfinite(input[rows * columns - 1]));
+              });
   }
   check(run_head(*model, x.data(), 34, logits.data()));
   std::vector<float> expected = logits_of(*model, a);

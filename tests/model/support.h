@@ -28,7 +28,9 @@ template <class T>
 std::string error_of(const Result<T>& result) {
   return result.ok() ? "no error" : result.error().paragraph();
 }
-inline std::string error_of(const Status& status) { return status.ok() ? "no error" : status.error().paragraph(); }
+inline std::string error_of(const Status& status) {
+  return status.ok() ? "no error" : status.error().paragraph();
+}
 
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
@@ -43,7 +45,8 @@ struct RandomModel {
 inline std::vector<int32_t> random_tokens(size_t count, int64_t vocab, uint64_t seed) {
   std::vector<int32_t> tokens;
   const CounterRandom random(seed, 1);
-  for (size_t i = 0; i < count; ++i) tokens.push_back(static_cast<int32_t>(random.below(i, static_cast<uint64_t>(vocab))));
+  for (size_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(random.below(i, static_cast<uint64_t>(vocab))));
   return tokens;
 }
 

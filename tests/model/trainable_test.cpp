@@ -25,7 +25,8 @@ struct Batch {
 
 RandomModelShape shape_of(int variant) {
   RandomModelShape s;
-  s.vocab = 301, s.hidden = 24, s.intermediate = 34, s.layers = 2, s.heads = 4, s.kv_heads = variant == 1 ? 1 : 2, s.head_dim = 6;
+  s.vocab = 301, s.hidden = 24, s.intermediate = 34, s.layers = 2, s.heads = 4,
+  s.kv_heads = variant == 1 ? 1 : 2, s.head_dim = 6;
   s.sliding_window = variant == 0 ? 5 : 0;
   s.tied_embeddings = variant == 1;
   if (variant == 2) s.model_type = "llama", s.attention_bias = s.mlp_bias = true;
@@ -148,7 +149,8 @@ TEST(Save, FolderRoundTrip) {
 
 // Both generations of transformers must find what they need (golden/model, trap 1).
 TEST(Save, PortableConfig) {
-  const Json source = take(parse_json(R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 8,
+  const Json source =
+      take(parse_json(R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 8,
       "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "dtype": "float32",
       "quantization_config": {"quant_method": "awq"}, "unknown_key": [1],
       "rope_parameters": {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0,

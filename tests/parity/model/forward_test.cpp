@@ -7,20 +7,24 @@ namespace bm::testing {
 namespace {
 
 class GoldenModel : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(All, GoldenModel, ::testing::ValuesIn(golden_models()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, GoldenModel, ::testing::ValuesIn(golden_models()),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(GoldenModel, FastLogitsFloat32) {
   const Golden golden(GetParam());
   const auto model = golden.load();
   for (const auto& [name, tokens] : golden.sequences())
-    EXPECT_LE(largest_difference(fast_logits(*model, tokens), golden.expected(name)), golden.logit_tolerance()) << name;
+    EXPECT_LE(largest_difference(fast_logits(*model, tokens), golden.expected(name)),
+              golden.logit_tolerance())
+        << name;
 }
 
 TEST_P(GoldenModel, ReferenceLogitsFloat64) {
   const Golden golden(GetParam());
   const auto model = golden.load();
   for (const auto& [name, tokens] : golden.sequences())
-    EXPECT_LE(largest_difference(take(reference_forward(*model, tokens)), golden.expected(name)), 1e-11) << name;
+    EXPECT_LE(largest_difference(take(reference_forward(*model, tokens)), golden.expected(name)), 1e-11)
+        << name;
 }
 
 TEST_P(GoldenModel, TokenLogProbabilities) {
@@ -34,8 +38,9 @@ TEST_P(GoldenModel, TokenLogProbabilities) {
     const Json& log_probabilities = expected["sequences"][name];
     ASSERT_EQ(log_probabilities.size() + 1, tokens.size());
     for (size_t t = 0; t + 1 < tokens.size(); ++t)
-      EXPECT_NEAR(log_softmax(&logits[t * static_cast<size_t>(vocab)], vocab)[static_cast<size_t>(tokens[t + 1])],
-                  log_probabilities[t].as_double(), 2 * golden.logit_tolerance())
+      EXPECT_NEAR(
+          log_softmax(&logits[t * static_cast<size_t>(vocab)], vocab)[static_cast<size_t>(tokens[t + 1])],
+          log_probabilities[t].as_double(), 2 * golden.logit_tolerance())
           << name << " " << t;
   }
 }
@@ -76,19 +81,22 @@ TEST_P(GoldenModel, Intermediates) {
     if (it == expected.end()) return;
     ++seen64;
     EXPECT_LE(largest_difference(std::vector<double>(values.begin(), values.end()), it->second),
-              1e-12 * largest_entry(it->second)) << name;
+              1e-12 * largest_entry(it->second))
+        << name;
   }));
   const std::vector<int64_t> rows = all_rows(tokens.size());
   const SequenceInput input{tokens, nullptr, rows};
-  check(forward_traced(*model, {&input, 1}, [](size_t, int64_t, int64_t, const float*) {},
-                       [&](std::string_view name, const float* values, int64_t count, int64_t width, int64_t stride) {
-                         const auto it = expected.find(std::string(name));
-                         if (it == expected.end()) return;
-                         ++seen32;
-                         std::vector<float> dense;
-                         for (int64_t t = 0; t < count; ++t) dense.insert(dense.end(), values + t * stride, values + t * stride + width);
-                         EXPECT_LE(largest_difference(dense, it->second), 2e-5 * largest_entry(it->second)) << name;
-                       }));
+  check(forward_traced(
+      *model, {&input, 1}, [](size_t, int64_t, int64_t, const float*) {},
+      [&](std::string_view name, const float* values, int64_t count, int64_t width, int64_t stride) {
+        const auto it = expected.find(std::string(name));
+        if (it == expected.end()) return;
+        ++seen32;
+        std::vector<float> dense;
+        for (int64_t t = 0; t < count; ++t)
+          dense.insert(dense.end(), values + t * stride, values + t * stride + width);
+        EXPECT_LE(largest_difference(dense, it->second), 2e-5 * largest_entry(it->second)) << name;
+      }));
   EXPECT_EQ(seen64, expected.size());
   EXPECT_EQ(seen32, expected.size() - 1);  // the fast path never holds attention probabilities
 }
@@ -125,8 +133,9 @@ TEST(RopeTables, FrequenciesAndAngles) {
     config.head_dim = spec["head_dim"].as_int();
     config.rope_theta = spec["rope_theta"].as_double();
     if (const Json& scaling = spec["rope_scaling"]; !scaling.is_null())
-      config.rope_scaling = {RopeScaling::Kind::llama3, scaling["factor"].as_double(), scaling["low_freq_factor"].as_double(),
-                             scaling["high_freq_factor"].as_double(), scaling["original_max_position_embeddings"].as_int()};
+      config.rope_scaling = {RopeScaling::Kind::llama3, scaling["factor"].as_double(),
+                             scaling["low_freq_factor"].as_double(), scaling["high_freq_factor"].as_double(),
+                             scaling["original_max_position_embeddings"].as_int()};
     const std::string name = spec["name"].as_string();
     const std::vector<double> f = rope_inverse_frequencies(config);
     const auto& expected = tables.at(name + ".inv_freq_float64");
@@ -138,7 +147,8 @@ TEST(RopeTables, FrequenciesAndAngles) {
       for (size_t p = 0; p < positions.size(); ++p) {
         const int64_t position = static_cast<int64_t>(positions[p]);
         const size_t at = p * f.size() + i;
-        EXPECT_NEAR(table.cosines(position)[i], tables.at(name + ".cos_float64")[at], 6.1e-8);  // one rounding
+        EXPECT_NEAR(table.cosines(position)[i], tables.at(name + ".cos_float64")[at],
+                    6.1e-8);  // one rounding
         EXPECT_NEAR(table.sines(position)[i], tables.at(name + ".sin_float64")[at], 6.1e-8);
       }
     }
@@ -154,21 +164,26 @@ TEST(Stories260k, References) {
   std::vector<double> expected;
   for (const Json& v : after_bos.items()) expected.push_back(v.as_double());
   EXPECT_LE(largest_difference(fast_logits(*model, {1}), expected), 1e-5);
-  EXPECT_LE(largest_difference(take(reference_forward(*model, std::vector<int32_t>{1})), expected), 1e-9);  // 9 decimals
+  EXPECT_LE(largest_difference(take(reference_forward(*model, std::vector<int32_t>{1})), expected),
+            1e-9);  // 9 decimals
   const Json forced = take(read_json_file(folder + "/reference/teacher_forced_f64_sample.json"));
   for (const Json& sample : forced.items()) {
     const std::vector<int32_t> ids = int_list(sample["ids"]);
     const std::vector<float> logits = fast_logits(*model, ids);
     for (size_t t = 0; t + 1 < ids.size(); ++t)
-      EXPECT_NEAR(log_softmax(&logits[t * 512], 512)[static_cast<size_t>(ids[t + 1])], sample["token_logprobs"][t].as_double(), 1e-5);
+      EXPECT_NEAR(log_softmax(&logits[t * 512], 512)[static_cast<size_t>(ids[t + 1])],
+                  sample["token_logprobs"][t].as_double(), 1e-5);
   }
-  const std::vector<int32_t> greedy = int_list(take(read_json_file(folder + "/reference/greedy_200_steps_ids.json")));
+  const std::vector<int32_t> greedy =
+      int_list(take(read_json_file(folder + "/reference/greedy_200_steps_ids.json")));
   const std::vector<float> logits = fast_logits(*model, greedy);
   for (size_t t = 0; t + 1 < greedy.size(); ++t)
-    EXPECT_EQ(std::max_element(&logits[t * 512], &logits[(t + 1) * 512]) - &logits[t * 512], greedy[t + 1]) << t;
+    EXPECT_EQ(std::max_element(&logits[t * 512], &logits[(t + 1) * 512]) - &logits[t * 512], greedy[t + 1])
+        << t;
 }
 
-// A folder as transformers 5.12 wrote it: an index beside a single file, older configuration keys, tied, float16.
+// A folder as transformers 5.12 wrote it: an index beside a single file, older configuration keys, tied,
+// float16.
 TEST(TinyLlama, FolderOfTransformers5) {
   if (!have_shared()) GTEST_SKIP() << "tiny_llama_hf lies in ../shared only";
   const auto model = take(Model::load(shared_path("data/models/tiny_llama_hf"), {.need_tokenizer = true}));

@@ -34,7 +34,8 @@ TEST(Gguf, TinyMistralLogits) {
 TEST(Gguf, SmolLm2Logits) {
   const char* named = std::getenv("BIOMISTRAL_SMOLLM2");
   const std::string file = named ? named : source_path("demo-out/models/SmolLM2-135M-Instruct.Q4_1.gguf");
-  if (!have_shared() || !exists(file)) GTEST_SKIP() << "SmolLM2-135M-Instruct.Q4_1.gguf is not here (BIOMISTRAL_SMOLLM2)";
+  if (!have_shared() || !exists(file))
+    GTEST_SKIP() << "SmolLM2-135M-Instruct.Q4_1.gguf is not here (BIOMISTRAL_SMOLLM2)";
   const auto model = take(Model::load(file));
   EXPECT_EQ(model->parameter_count(), 134515008);
   const Tensors expected = read_tensors(quantization("smollm2/logits.safetensors"));
@@ -44,10 +45,15 @@ TEST(Gguf, SmolLm2Logits) {
     EXPECT_EQ(model->tokenizer()->encode(prompt["text"].as_string()), tokens) << name;
     const std::vector<float> logits = fast_logits(*model, tokens);
     const int64_t vocab = model->config().vocab;
-    EXPECT_LE(largest_difference(std::vector<float>(logits.end() - vocab, logits.end()), expected.at(name + ".last_logits")), 2e-3) << name;
+    EXPECT_LE(largest_difference(std::vector<float>(logits.end() - vocab, logits.end()),
+                                 expected.at(name + ".last_logits")),
+              2e-3)
+        << name;
     const auto& log_probabilities = expected.at(name + ".token_log_probs");
     for (size_t t = 0; t + 1 < tokens.size(); ++t)
-      EXPECT_NEAR(log_softmax(&logits[t * static_cast<size_t>(vocab)], vocab)[static_cast<size_t>(tokens[t + 1])], log_probabilities[t], 1e-3);
+      EXPECT_NEAR(
+          log_softmax(&logits[t * static_cast<size_t>(vocab)], vocab)[static_cast<size_t>(tokens[t + 1])],
+          log_probabilities[t], 1e-3);
   }
 }
 

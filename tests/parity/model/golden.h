@@ -21,8 +21,8 @@ namespace bm::testing {
 
 inline const std::vector<std::string>& golden_models() {
   static const std::vector<std::string> all = {
-      "mistral_gqa_window24_f32", "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards", "mistral_window7_headdim32_f16",
-      "llama3_rope_scaling_gqa_bf16", "llama_attention_and_mlp_bias_f32"};
+      "mistral_gqa_window24_f32", "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards",
+      "mistral_window7_headdim32_f16", "llama3_rope_scaling_gqa_bf16", "llama_attention_and_mlp_bias_f32"};
   static const std::vector<std::string> copied = {all[1]};
   return have_shared() ? all : copied;
 }
@@ -44,7 +44,8 @@ inline Tensors read_tensors(const std::string& path) {
   for (const auto& entry : file.entries()) {
     std::vector<double> values(static_cast<size_t>(element_count(entry.shape)));
     const TensorView view = file.view(entry);
-    check(convert_elements(view.data, view.dtype, reinterpret_cast<std::byte*>(values.data()), DType::f64, view.count()));
+    check(convert_elements(view.data, view.dtype, reinterpret_cast<std::byte*>(values.data()), DType::f64,
+                           view.count()));
     result.emplace(entry.name, std::move(values));
   }
   return result;
@@ -58,7 +59,8 @@ inline std::vector<int32_t> int_list(const Json& json) {
 
 struct Golden {
   explicit Golden(const std::string& name)
-      : folder(have_shared() ? shared_path("golden/model/" + name) : source_path("tests/parity/model/data/" + name)),
+      : folder(have_shared() ? shared_path("golden/model/" + name)
+                             : source_path("tests/parity/model/data/" + name)),
         logits(read_tensors(folder + "/logits.safetensors")),
         inputs(take(read_json_file(folder + "/inputs.json"))),
         measured(take(read_json_file(folder + "/measured_errors.json"))) {}
@@ -70,7 +72,8 @@ struct Golden {
   // SOURCE.txt: 8 × the measured error of transformers' float32, over all sequences of the model.
   double logit_tolerance() const {
     double largest = 0;
-    for (const auto& [name, m] : measured["logits"].members()) largest = std::max(largest, m["max_abs_error_float32"].as_double());
+    for (const auto& [name, m] : measured["logits"].members())
+      largest = std::max(largest, m["max_abs_error_float32"].as_double());
     return 8 * largest;
   }
   // Sequences whose float64 logits are there.
@@ -80,7 +83,9 @@ struct Golden {
       if (logits.contains(name + ".logits_float64")) result.emplace(name, int_list(ids));
     return result;
   }
-  const std::vector<double>& expected(const std::string& sequence) const { return logits.at(sequence + ".logits_float64"); }
+  const std::vector<double>& expected(const std::string& sequence) const {
+    return logits.at(sequence + ".logits_float64");
+  }
 
   std::string folder;
   Tensors logits;
@@ -130,7 +135,8 @@ std::vector<double> log_softmax(const T* logits, int64_t vocab) {
   for (int64_t v = 0; v < vocab; ++v) largest = std::max(largest, static_cast<double>(logits[v]));
   for (int64_t v = 0; v < vocab; ++v) sum += std::exp(static_cast<double>(logits[v]) - largest);
   std::vector<double> result;
-  for (int64_t v = 0; v < vocab; ++v) result.push_back(static_cast<double>(logits[v]) - largest - std::log(sum));
+  for (int64_t v = 0; v < vocab; ++v)
+    result.push_back(static_cast<double>(logits[v]) - largest - std::log(sum));
   return result;
 }
 

@@ -17,7 +17,8 @@ struct Batch {
 };
 
 class GoldenGradients : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, ::testing::ValuesIn(golden_models()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, GoldenGradients, ::testing::ValuesIn(golden_models()),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(GoldenGradients, Loss) {
   const Golden golden(GetParam());
@@ -30,7 +31,8 @@ TEST_P(GoldenGradients, Loss) {
 
   const double scale = 1.0 / static_cast<double>(loss.targets);
   model->zero_gradients();
-  EXPECT_EQ(take(model->forward_backward(batch.view, scale)).sum, loss.sum);  // same bits with and without gradients
+  EXPECT_EQ(take(model->forward_backward(batch.view, scale)).sum,
+            loss.sum);  // same bits with and without gradients
   double squares = 0;
   for (const Parameter& p : model->parameters())
     for (float g : p.gradient) squares += static_cast<double>(g) * static_cast<double>(g);
@@ -68,7 +70,8 @@ TEST_P(GoldenGradients, EveryParameter) {
   const ReferenceGradients reference = take(reference_gradients(twin, batch.view, scale));
   EXPECT_EQ(reference.gradients.size(), expected.size());
   for (const auto& [name, values] : reference.gradients)
-    EXPECT_LE(largest_difference(values, expected.at(name)), 1e-10 * largest_entry(expected.at(name))) << name;
+    EXPECT_LE(largest_difference(values, expected.at(name)), 1e-10 * largest_entry(expected.at(name)))
+        << name;
 }
 
 }  // namespace

@@ -11,8 +11,9 @@ namespace bm::testing {
 namespace {
 
 const std::vector<std::string>& adapters() {
-  static const std::vector<std::string> all = {"dora_r4_alpha8_attention", "lora_r16_alpha16_all7", "lora_r16_alpha16_q_v",
-                                               "lora_r8_alpha32_q_v_rslora", "lora_rank_pattern_alpha_pattern"};
+  static const std::vector<std::string> all = {"dora_r4_alpha8_attention", "lora_r16_alpha16_all7",
+                                               "lora_r16_alpha16_q_v", "lora_r8_alpha32_q_v_rslora",
+                                               "lora_rank_pattern_alpha_pattern"};
   return all;
 }
 
@@ -25,7 +26,8 @@ class GoldenAdapter : public ::testing::TestWithParam<std::string> {
     if (!have_shared()) GTEST_SKIP() << "golden/lora lies in ../shared only";
   }
 };
-INSTANTIATE_TEST_SUITE_P(All, GoldenAdapter, ::testing::ValuesIn(adapters()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, GoldenAdapter, ::testing::ValuesIn(adapters()),
+                         [](const auto& info) { return info.param; });
 
 TEST_P(GoldenAdapter, Logits) {
   const auto model = take(Model::load(lora(GetParam()) + "/adapter"));
@@ -52,9 +54,12 @@ TEST_P(GoldenAdapter, Losses) {
     for (const Json& row : batch[std::string("labels_") + kind].items())
       for (int32_t id : int_list(row)) labels.push_back(id);
     const int64_t rows = static_cast<int64_t>(batch["input_ids"].size());
-    const LossSum loss = take(model->evaluate({tokens, labels, rows, static_cast<int64_t>(tokens.size()) / rows}));
+    const LossSum loss =
+        take(model->evaluate({tokens, labels, rows, static_cast<int64_t>(tokens.size()) / rows}));
     EXPECT_EQ(loss.targets, expected[kind]["counted_targets"].as_int()) << kind;
-    EXPECT_NEAR(loss.sum / static_cast<double>(loss.targets), expected[kind]["mean_loss_float64"].as_double(), 1e-5) << kind;
+    EXPECT_NEAR(loss.sum / static_cast<double>(loss.targets), expected[kind]["mean_loss_float64"].as_double(),
+                1e-5)
+        << kind;
   }
 }
 
