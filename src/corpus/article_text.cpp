@@ -340,9 +340,9 @@ void ArticleWriter::speech(pugi::xml_node node) {
 // ---- inline elements ----
 
 void ArticleWriter::script(pugi::xml_node node, bool superscript) {
-  size_t size = writer_.size();
+  writer_.open_mark();
   children(node);
-  writer_.finish_script(size, superscript);
+  writer_.finish_script(superscript);
 }
 
 // Of several forms of the same thing the first that is text: MathML, TeX, a table, a textual form.

@@ -204,7 +204,11 @@ class Assembler {
 
   void count(Fate fate, const Json& entry) {
     const std::string& status = entry["status"].as_string();
-    if (!(entry["reason"] == Json("no article by its name"))) ++report_.articles;
+    if (entry["reason"] == Json("no article by its name")) {
+      ++report_.other_files;
+      return;
+    }
+    ++report_.articles;
     if (fate == Fate::duplicate) ++report_.duplicates;
     else if (fate == Fate::held_out) ++report_.held_out;
     else if (status == "kept") ++report_.kept;
@@ -236,7 +240,8 @@ class Assembler {
                                                     {"held_out", report_.held_out},
                                                     {"rejected", report_.rejected},
                                                     {"broken", report_.broken},
-                                                    {"duplicate", report_.duplicates}})},
+                                                    {"duplicate", report_.duplicates},
+                                                    {"other_files", report_.other_files}})},
                          {"rejected_for", std::move(rejections)},
                          {"words", words_},
                          {"tokens", report_.tokens},

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "base/log.h"
+#include "base/system.h"
 #include "base/threads.h"
 #include "corpus/article_text.h"
 #include "corpus/inputs.h"
@@ -63,7 +64,7 @@ std::string landed_source(const Landing& landing, std::string_view text) {
 std::string place_of(pugi::xml_node node) {
   std::string path;
   for (pugi::xml_node up = node.parent(); up && up.type() == pugi::node_element; up = up.parent()) path = std::string(up.name()) + (path.empty() ? "" : "/") + path;
-  return path + ": \"" + std::string(node.value()).substr(0, 60) + "\"";
+  return path + ": \"" + to_utf8_safe(std::string_view(node.value()).substr(0, 60)) + "\"";
 }
 
 // All text nodes below root in document order; iterative.
@@ -93,7 +94,7 @@ void tally(std::map<std::string, AuditTally>& tallies, std::string_view rule, si
 void account_landing(AuditReport& report, pugi::xml_node node, const Landing& landing, const std::string& text) {
   std::string own = folded(node.value());
   if (folded(landed_source(landing, text)) != own)
-    report.problems.push_back("changed: " + place_of(node) + " became \"" + text.substr(landing.begin, std::min<size_t>(landing.end - landing.begin, 60)) + "\"");
+    report.problems.push_back("changed: " + place_of(node) + " became \"" + to_utf8_safe(text.substr(landing.begin, std::min<size_t>(landing.end - landing.begin, 60))) + "\"");
   size_t cut_total = 0;
   std::string_view cut_rule;
   for (const Cut& cut : landing.cuts) {

@@ -82,6 +82,7 @@ Result<std::vector<PartFiles>> make_parts(const std::vector<InputPart>& inputs, 
     progress.set_done(bytes_before);
     progress.note(format_count(static_cast<uint64_t>(articles)) + " articles");
     parts.push_back(std::move(files));
+    if (stop_requested()) return interrupted_error("corpus build");
   }
   return parts;
 }
@@ -96,6 +97,7 @@ CorpusReport report_from_stats(const Json& stats) {
   report.rejected = number(articles["rejected"]);
   report.broken = number(articles["broken"]);
   report.duplicates = number(articles["duplicate"]);
+  report.other_files = number(articles["other_files"]);
   report.tokens = static_cast<uint64_t>(number(stats["tokens"]));
   report.blocks = static_cast<uint64_t>(number(stats["packing"]["blocks"]));
   report.dropped_tokens = static_cast<uint64_t>(number(stats["packing"]["dropped_tokens"]));

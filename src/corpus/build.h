@@ -16,6 +16,7 @@ struct CorpusReport {
   bool dry_run = false;
   int64_t articles = 0;  // inputs that are articles
   int64_t kept = 0, rejected = 0, broken = 0, duplicates = 0, held_out = 0;
+  int64_t other_files = 0;  // no articles by their names
   uint64_t tokens = 0, blocks = 0, dropped_tokens = 0;
   Json stats;  // as in stats.json
 };

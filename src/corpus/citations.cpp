@@ -13,7 +13,7 @@ constexpr std::string_view kRule = "citation";
 
 bool is_mark(char c) { return c == kCitationOpen || c == kCitationOpenSelf; }
 bool is_word(unsigned char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0xC3;
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2);
 }
 
 // Bytes of what may stand between citations of one group at text[i]: , ; dashes, spaces, within brackets
@@ -98,10 +98,40 @@ bool is_glued(std::string_view text, size_t block_start, size_t i) {
          !(i >= 3 && (text.compare(i - 3, 3, "–") == 0 || text.compare(i - 3, 3, "—") == 0));
 }
 
+// A number between two sentences ("… dissections. 12 The …"): raised in print, without the markup for it.
+bool is_between_sentences(std::string_view text, size_t block_start, size_t i) {
+  size_t end = run_end(text, i), before = i;
+  while (before > block_start && text[before - 1] == ' ') --before;
+  if (before == i || before == block_start || end == i) return false;
+  char last = text[before - 1];
+  if (last != '.' && last != '!' && last != '?') return false;
+  while (end < text.size() && text[end] == ' ') ++end;
+  return end == text.size() || (text[end] >= 'A' && text[end] <= 'Z');
+}
+
+// End of what is taken out at text[i]: a group in brackets, a raised one, a citation of its own, or one
+// glued to the word before; with those that follow it behind commas ("[9], [10]"). 0 = nothing.
+size_t removable_end(std::string_view text, size_t block_start, size_t i) {
+  size_t end = 0;
+  for (size_t k = i; k < text.size();) {
+    char c = text[k];
+    size_t here = 0;
+    if (c == '[' || c == '(') here = bracket_group(text, k);
+    else if (c == kRaisedOpen) here = raised_group(text, k);
+    else if (c == kCitationOpenSelf || (c == kCitationOpen && (k > i || is_glued(text, block_start, k) || is_between_sentences(text, block_start, k)))) here = run_end(text, k);
+    if (here == 0) break;
+    end = k = here;
+    while (k < text.size() && separator_length(text, k, false) > 0) k += separator_length(text, k, false);
+    // Only separators that show a list lead on; a space alone may stand before a bracket of another kind.
+    if (text.find_first_not_of(' ', end) >= k) break;
+  }
+  return end;
+}
+
 }  // namespace
 
-void TextWriter::finish_citation(size_t size, bool self_contained) {
-  size_t start = region_start(size);
+void TextWriter::finish_citation(bool self_contained) {
+  size_t start = take_mark();
   if (start >= out_.size()) return;
   has_citations_ = true;
   bare_begin_ = bare_end_ = 0;
@@ -115,25 +145,27 @@ void TextWriter::remove_citations() {
   std::vector<Edit> edits;
   std::string_view text = out_;
   for (size_t i = block_start_; i < text.size();) {
-    size_t end = 0;
-    char c = text[i];
-    if (c == '[' || c == '(') end = bracket_group(text, i);
-    else if (c == kRaisedOpen) end = raised_group(text, i);
-    else if (c == kCitationOpenSelf) end = run_end(text, i);
-    else if (c == kCitationOpen && is_glued(text, block_start_, i)) end = run_end(text, i);
+    size_t end = removable_end(text, block_start_, i);
     if (end == 0) {
-      // A citation that stays is stepped over whole, so that its own brackets are not taken for a group.
-      size_t past = is_mark(c) ? citation_end(text, i) : std::string_view::npos;
+      // A citation that stays is stepped over whole, so that its own brackets are not taken for a group,
+      // and raised text with other words in it keeps its citations.
+      size_t past = std::string_view::npos;
+      if (is_mark(text[i])) past = citation_end(text, i);
+      if (text[i] == kRaisedOpen) past = text.find(kRaisedClose, i);
       i = past == std::string_view::npos ? i + 1 : past;
       continue;
     }
-    size_t begin = i;
-    while (begin > block_start_ && text[begin - 1] == ' ' && (edits.empty() || begin > edits.back().at + edits.back().length)) --begin;
-    bool words = begin > block_start_ && end < text.size() && is_word(static_cast<unsigned char>(text[begin - 1])) &&
-                 is_word(static_cast<unsigned char>(text[end]));
+    size_t begin = i, floor = edits.empty() ? block_start_ : edits.back().at + edits.back().length;
+    // "([44]; and data not shown)", "(data not shown; [44])": the comma goes too.
+    bool opened = begin > block_start_ && (text[begin - 1] == '(' || text[begin - 1] == '[');
+    while (opened && end < text.size() && (text[end] == ',' || text[end] == ';' || text[end] == ' ')) ++end;
+    bool closed = end < text.size() && (text[end] == ')' || text[end] == ']');
+    while (begin > floor && (text[begin - 1] == ' ' || (closed && (text[begin - 1] == ',' || text[begin - 1] == ';')))) --begin;
     if (begin == block_start_)
       while (end < text.size() && text[end] == ' ') ++end;
-    std::string replacement = citation_mark_.empty() ? (words ? " " : "") : (begin > block_start_ ? " " : "") + citation_mark_;
+    bool word_after = end < text.size() && is_word(static_cast<unsigned char>(text[end]));
+    bool apart = begin > block_start_ && word_after && text[begin - 1] != '(' && text[begin - 1] != '[' && text[begin - 1] != '-' && text[begin - 1] != '/';
+    std::string replacement = citation_mark_.empty() ? (apart ? " " : "") : (begin > block_start_ ? " " : "") + citation_mark_ + (word_after ? " " : "");
     edits.push_back({begin, end - begin, std::move(replacement), kRule});
     i = end;
   }

@@ -79,7 +79,7 @@ Result<ExtractCounts> extract_corpus(const CorpusOptions& options, const CommonO
       for (std::vector<ArticleOutcome>& many : outcomes)
         for (ArticleOutcome& outcome : many) {
           if (options.duplicates == "exact") duplicates.mark(outcome);
-          count(counts, outcome);
+          if (outcome.reason != "no article by its name") count(counts, outcome);
           BM_CHECK_OK(take(outcome));
         }
       if (take_count < batch.size()) return counts;

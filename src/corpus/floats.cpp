@@ -150,6 +150,7 @@ void ArticleWriter::table(pugi::xml_node node) {
       if (markdown) writer_.generated(" ");
       else if (column > 0) writer_.generated("\t");
       children(cell);
+      writer_.no_space();
       if (markdown) writer_.generated(" |");
       for (size_t k = 0; k < columns && column < kWidest; ++k) {
         if (column >= covered.size()) covered.resize(column + 1);

@@ -152,9 +152,9 @@ void ArticleWriter::math_group(pugi::xml_node node) {
 }
 
 void ArticleWriter::math_script(pugi::xml_node node, bool superscript) {
-  size_t size = writer_.size();
+  writer_.open_mark();
   math(node);
-  writer_.finish_script(size, superscript);
+  writer_.finish_script(superscript);
 }
 
 // x̄ with a combining character where there is one; else the mark as a script.
@@ -288,9 +288,12 @@ void ArticleWriter::math(pugi::xml_node node) {
     case MathElement::fenced: {
       std::string open(attribute_named(node, "open")), close(attribute_named(node, "close"));
       bool said_open = !node.attribute("open").empty(), said_close = !node.attribute("close").empty();
+      bool said_separators = !node.attribute("separators").empty();
+      std::string_view separators = trim(node.attribute("separators").value());
       writer_.generated(said_open ? open : "(");
       each([&](pugi::xml_node child, size_t i) {
-        if (i > 0) writer_.generated(", ");
+        if (i > 0 && !said_separators) writer_.generated(", ");
+        else if (i > 0 && !separators.empty()) writer_.generated(separators.substr(std::min(i, separators.size()) - 1, 1));
         math(child);
       });
       writer_.generated(said_close ? close : ")");

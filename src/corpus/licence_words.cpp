@@ -173,7 +173,7 @@ LicenceEvidence read_licence_address(std::string_view address) {
     std::string_view rest = std::string_view(lower).substr(at + 29);
     size_t end = rest.find('/');
     evidence.kind = kind_of_code(rest.substr(0, end));
-    if (end != std::string_view::npos) evidence.version = address_version(rest.substr(end));
+    if (end != std::string_view::npos && evidence.kind != LicenceKind::unknown) evidence.version = address_version(rest.substr(end));
     return evidence;
   }
   if (size_t at = lower.find("creativecommons.org/publicdomain/zero"); at != std::string::npos) {

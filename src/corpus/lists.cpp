@@ -194,9 +194,9 @@ void ArticleWriter::citation(pugi::xml_node node) {
   bool all = options_.citations == "drop" || options_.citations == "mark";
   if (!all && !is_numeric(content)) return children(node);
   bool self_contained = all || is_raised(node) || brings_brackets(content);
-  size_t size = writer_.size();
+  writer_.open_mark();
   children(node);
-  writer_.finish_citation(size, self_contained);
+  writer_.finish_citation(self_contained);
 }
 
 void ArticleWriter::footnote(pugi::xml_node node) {

@@ -151,8 +151,8 @@ Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const 
     bool more = batch.more && !cut;
     if (ahead.valid()) batch = ahead.get();
     progress.set_done(bytes_before + static_cast<uint64_t>(reader.share_read() * static_cast<double>(input.bytes)));
-    if (stop_requested()) return interrupted_error("corpus build");
     if (!more) break;
+    if (stop_requested()) return interrupted_error("corpus build");
   }
   BM_CHECK_OK(writer.commit());
   return articles;

@@ -1,5 +1,5 @@
 // The one rule for superscripts and subscripts:
-//   1. signs that are raised by habit (®, ™, °, *, †, …) and the endings of ordinal numbers (1st, 2nd) stay as they are;
+//   1. punctuation, signs that are raised by habit (®, ™, °, *, †, …) and the endings of ordinal numbers (1st, 2nd) stay as they are;
 //   2. a number raised on a number is a power: 10^4, 10^−3, 2^(10/3);
 //   3. digits, signs and brackets that Unicode has become its characters: m², cm⁻¹, Ca²⁺, CD4⁺, H₂O, ¹⁴C;
 //   4. anything else is marked: x^n, V_max, x_(i,j), e^(−kt).
@@ -19,7 +19,7 @@ constexpr ScriptCharacter kCharacters[] = {
     {"7", "⁷", "₇"}, {"8", "⁸", "₈"}, {"9", "⁹", "₉"}, {"+", "⁺", "₊"}, {"-", "⁻", "₋"}, {"−", "⁻", "₋"}, {"–", "⁻", "₋"},
     {"‐", "⁻", "₋"}, {"‑", "⁻", "₋"}, {"=", "⁼", "₌"}, {"(", "⁽", "₍"}, {")", "⁾", "₎"},
 };
-constexpr std::string_view kRaisedSigns[] = {"®", "™", "©", "℠", "°", "º", "ª", "*", "∗", "†", "‡", "§", "¶", "#", "′", "″", "‴", "'", "\"", "’", "”", "✉"};
+constexpr std::string_view kRaisedSigns[] = {"®", "™", "©", "℠", "°", "º", "ª", "*", "∗", "†", "‡", "§", "¶", "#", "′", "″", "‴", "'", "\"", "’", "”", "✉", ".", ":", ";", "·", "?", "!"};
 
 size_t character_length(std::string_view text, size_t i) {
   auto c = static_cast<unsigned char>(text[i]);
@@ -73,6 +73,8 @@ std::string_view script_character(std::string_view character, bool superscript) 
 
 ScriptForm script_form(std::string_view base, std::string_view content, bool superscript) {
   bool on_number = !base.empty() && is_digit(base.back());
+  bool punctuation = all_characters(content, [](std::string_view c) { return c == "." || c == "," || c == ":" || c == ";" || c == " "; });
+  if (punctuation) return ScriptForm::plain;
   if (superscript) {
     bool signs = all_characters(content, [](std::string_view c) {
       return c == " " || c == "," || std::find(std::begin(kRaisedSigns), std::end(kRaisedSigns), c) != std::end(kRaisedSigns);

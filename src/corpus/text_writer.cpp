@@ -30,7 +30,7 @@ size_t unicode_space(std::string_view text, size_t i) {
 }
 
 bool is_word_character(unsigned char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0xC3;
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2);
 }
 
 }  // namespace
@@ -71,7 +71,8 @@ void TextWriter::text(std::string_view characters, const void* node, std::string
     }
     if (i > run) {
       flush();
-      if (bare_end_ == out_.size() && bare_end_ && is_word_character(static_cast<unsigned char>(characters[run]))) close_bare_script();
+      bool script_opens = !marks_.empty() && marks_.back() == out_.size();  // it is marked itself
+      if (bare_end_ == out_.size() && bare_end_ && !script_opens && is_word_character(static_cast<unsigned char>(characters[run]))) close_bare_script();
       if (begin == std::string::npos) begin = out_.size();
       out_.append(characters, run, i - run);
       continue;
@@ -151,8 +152,10 @@ void TextWriter::finish_block() {
     }
 }
 
-size_t TextWriter::region_start(size_t size) const {
-  size_t start = std::min(size, out_.size());
+// Where what was written since the last mark begins, leading white space left aside.
+size_t TextWriter::take_mark() {
+  size_t start = std::min(marks_.back(), out_.size());
+  marks_.pop_back();
   while (start < out_.size() && (out_[start] == ' ' || out_[start] == '\n')) ++start;
   return start;
 }
@@ -198,6 +201,12 @@ void TextWriter::apply(const std::vector<Edit>& edits) {
     position = edit.at + edit.length;
   }
   out_.append(tail, position - offset);
+  for (size_t& mark : marks_) {
+    size_t now = mark;
+    for (const Edit& edit : edits)
+      if (edit.at + edit.length <= mark && edit.at < mark) now = now - edit.length + edit.replacement.size();
+    mark = now;
+  }
   if (trace_) trace_edits(edits, old_text);
 }
 
@@ -239,12 +248,16 @@ void TextWriter::close_bare_script() {
   std::vector<Edit> edits;
   edits.push_back({bare_begin_, 0, "(", {}});
   edits.push_back({bare_end_, 0, ")", {}});
+  // Marks right behind the script stay behind its bracket.
+  size_t behind = marks_.size();
+  while (behind > 0 && marks_[behind - 1] == bare_end_) --behind;
   bare_begin_ = bare_end_ = 0;
   apply(edits);
+  for (size_t i = behind; i < marks_.size(); ++i) ++marks_[i];
 }
 
-void TextWriter::finish_script(size_t size, bool superscript) {
-  size_t start = region_start(size);
+void TextWriter::finish_script(bool superscript) {
+  size_t start = take_mark();
   if (start >= out_.size()) return;
   if (superscript && has_citations_ &&
       out_.find_first_of(std::string_view("\x01\x05", 2), start) != std::string::npos) {

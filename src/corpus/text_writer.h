@@ -47,6 +47,7 @@ class TextWriter {
   void prefix(std::string characters) { prefix_ = std::move(characters); }
   void clear_prefix() { prefix_.clear(); }
   void space() { pending_space_ = true; }
+  void no_space() { pending_space_ = false; }
   void line_break();
   void block_break();
 
@@ -58,13 +59,12 @@ class TextWriter {
 
   size_t size() const { return out_.size(); }
   std::string_view written() const { return out_; }
-  // Where what was written since `size` begins, leading white space left aside.
-  size_t region_start(size_t size) const;
-
-  // Turns what was written since `size` into a superscript or subscript (scripts.h).
-  void finish_script(size_t size, bool superscript);
-  // Marks what was written since `size` as a citation that finish_block may take out (citations.cpp).
-  void finish_citation(size_t size, bool self_contained);
+  // Remembers the present place until the matching finish_script or finish_citation; they nest.
+  void open_mark() { marks_.push_back(out_.size()); }
+  // Turns what was written since the mark into a superscript or subscript (scripts.cpp).
+  void finish_script(bool superscript);
+  // Marks what was written since as a citation that finish_block may take out (citations.cpp).
+  void finish_citation(bool self_contained);
   void set_citation_mark(std::string mark) { citation_mark_ = std::move(mark); }
 
   struct State {
@@ -94,11 +94,13 @@ class TextWriter {
   void land(const void* node, std::string_view rule, size_t begin);
   void script(size_t start, size_t end, bool superscript);
   void close_bare_script();
+  size_t take_mark();
 
   std::string out_;
   std::string prefix_;
   std::string citation_mark_;
   Trace* trace_;
+  std::vector<size_t> marks_;
   size_t block_start_ = 0;
   size_t bare_begin_ = 0, bare_end_ = 0;  // last script without brackets; 0, 0 = none
   int pending_break_ = 0;                 // line ends wanted: 0, 1 or 2
