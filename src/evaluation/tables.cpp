@@ -48,7 +48,8 @@ std::vector<Table> make_tables(const ResultsSummary& summary) {
     if (std::find(table.rows.begin(), table.rows.end(), run.run) == table.rows.end()) table.rows.push_back(run.run);
   }
   std::vector<Table> tables;
-  for (auto& [language, table] : by_language) {
+  for (auto& entry : by_language) {
+    Table& table = entry.second;
     auto has = [&](const std::string& task) {
       return std::any_of(table.cells.begin(), table.cells.end(), [&](const auto& c) { return c.first.second == task; });
     };

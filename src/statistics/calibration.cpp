@@ -197,7 +197,7 @@ double balanced_accuracy(const std::vector<std::vector<int64_t>>& confusion) {
     sum += static_cast<double>(confusion[c][c]) / gold;
     ++classes;
   }
-  return classes ? sum / classes : 0;
+  return classes > 0 ? sum / classes : 0;
 }
 
 LetterProbabilities with_temperature(const LetterProbabilities& probabilities, double temperature) {
