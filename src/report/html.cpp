@@ -35,7 +35,7 @@ tbody th{font-weight:500}
 tr.quiet td,tr.quiet th{color:var(--soft);font-style:italic}
 td.best{font-weight:700}
 .note{color:var(--soft);font-size:14px;margin-top:2px}
-figure{margin:16px 0}figure svg{width:100%;height:auto;display:block}
+figure{margin:16px 0;overflow-x:auto}figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:14px}
 .row{display:flex;flex-wrap:wrap;gap:16px}.row figure{flex:0 1 270px;min-width:220px;margin:8px 0}
 svg text{font:13px system-ui,"Liberation Sans",sans-serif;fill:var(--ink)}
@@ -50,7 +50,7 @@ details{margin:12px 0;border:1px solid var(--line);border-radius:6px;padding:4px
 summary{cursor:pointer;padding:6px 0;font-weight:600}
 pre{overflow-x:auto;background:var(--panel);padding:12px;border-radius:4px;font-size:13px;line-height:1.45}
 .hash{font-family:ui-monospace,"Liberation Mono",monospace;font-size:12.5px;overflow-wrap:anywhere}
-@media (max-width:560px){main{padding:18px 14px 40px}h1{font-size:24px}h2{font-size:19px}th,td{padding:5px 8px}}
+@media (max-width:560px){figure>svg{min-width:560px}.row figure>svg{min-width:0}main{padding:18px 14px 40px}h1{font-size:24px}h2{font-size:19px}th,td{padding:5px 8px}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--panel:#f4f4f4;--warn:#f7f0e2;--warn-line:#8a5200;--s0:#1f66c9;--s1:#c2500c;--s2:#1b7f4b;--s3:#8a3ea8}
 body{font-size:11pt}main{max-width:none;padding:0}nav,.skip{display:none}h2,h3{break-after:avoid}figure,table,.row figure{break-inside:avoid}.scroll{overflow:visible}
 details{border:0;padding:0}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

@@ -40,8 +40,7 @@ std::vector<std::string> left_alone(const Json& results) {
   for (const Json& entry : results["left_as_they_are"].items()) reasons[string_of(entry["reason"])].push_back(string_of(entry["module"]));
   std::vector<std::string> lines;
   for (const auto& [reason, modules] : reasons)
-    lines.push_back(fmt::format("{} ({}): {}", modules.size() == 1 ? modules[0] : fmt::format("{} linears, e.g. {}", modules.size(), modules[0]),
-                                modules.size() == 1 ? "1 linear" : fmt::format("{} linears", modules.size()), reason));
+    lines.push_back((modules.size() == 1 ? modules[0] : fmt::format("{} linears, e.g. {}", modules.size(), modules[0])) + ": " + reason);
   return lines;
 }
 

@@ -40,10 +40,10 @@ std::string fixed_text(double value, int decimals) {
 std::string short_number(double value) {
   if (!std::isfinite(value)) return "–";
   double size = std::abs(value);
-  if (size >= 1000 && size < 1e15) return (value < 0 ? "-" : "") + format_count(static_cast<uint64_t>(std::llround(size)));
+  bool whole = size == std::floor(size);
+  if ((size >= 1000 || whole) && size < 1e15) return (value < 0 ? "-" : "") + format_count(static_cast<uint64_t>(std::llround(size)));
   if (size >= 100) return fmt::format("{:.1f}", value);
   if (size >= 1) return fmt::format("{:.2f}", value);
-  if (size == 0) return "0";
   return fmt::format("{:.3g}", value);
 }
 
