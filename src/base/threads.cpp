@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
-#include <cstdio>
 #include <fstream>
 #include <mutex>
 #include <set>
@@ -50,85 +48,104 @@ int cgroup_cores() {
   }
 }
 
-struct Job {
-  void (*call)(void*, size_t) = nullptr;
-  void* function = nullptr;
-  size_t tasks = 0;
-  std::atomic<size_t> next{0};
-  std::atomic<int> active{0};  // workers that may still touch this job
-};
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
 
-// Workers spin for a short while after a job (kernels come in quick succession), then sleep.
+// About 50 µs of waiting without a system call: kernels come in quick succession. Longer waits sleep, and
+// nobody yields: on a busy machine a yielded time slice comes back milliseconds later.
+constexpr int kSpins = 2000;
+
+// A job is open while tasks remain to be handed out; workers that wake in time join it, and the caller
+// waits only for those that did. State: bits 0-9 joined workers, bit 10 open, bits 11-31 generation.
 class Pool {
  public:
   explicit Pool(int threads) : threads_(threads) {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
   ~Pool() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-      generation_.fetch_add(1);
-    }
-    wake_.notify_all();
+    stop_.store(true, std::memory_order_relaxed);
+    state_.store(next_generation() | kOpen, std::memory_order_release);
+    state_.notify_all();
     for (std::thread& worker : workers_) worker.join();
   }
   int threads() const { return threads_; }
 
   void run(size_t tasks, void (*call)(void*, size_t), void* function) {
-    Job job;
-    job.call = call;
-    job.function = function;
-    job.tasks = tasks;
-    job.active = threads_ - 1;
-    {
-      std::lock_guard lock(mutex_);
-      job_ = &job;
-      generation_.fetch_add(1, std::memory_order_release);
+    call_ = call;
+    function_ = function;
+    tasks_ = tasks;
+    next_.store(0, std::memory_order_relaxed);
+    state_.store(next_generation() | kOpen, std::memory_order_release);
+    state_.notify_all();
+    take();
+    uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+    for (int spin = 0; (state & kJoined) != 0; state = state_.load(std::memory_order_acquire)) {
+      if (spin < kSpins) {
+        ++spin;
+        relax();
+      } else {
+        state_.wait(state, std::memory_order_acquire);
+      }
     }
-    wake_.notify_all();
-    take(job);
-    while (job.active.load(std::memory_order_acquire) != 0) std::this_thread::yield();
   }
 
   std::mutex& entry() { return entry_; }
 
  private:
-  static void take(Job& job) {
+  static constexpr uint32_t kJoined = (1u << 10) - 1, kOpen = 1u << 10, kGeneration = 1u << 11;
+
+  // Only called while no worker is joined and the job is closed.
+  uint32_t next_generation() const {
+    return (state_.load(std::memory_order_relaxed) & ~(kGeneration - 1)) + kGeneration;
+  }
+
+  void take() {
     t_inside = true;
-    for (size_t i = job.next.fetch_add(1, std::memory_order_relaxed); i < job.tasks;
-         i = job.next.fetch_add(1, std::memory_order_relaxed))
-      job.call(job.function, i);
+    for (size_t i = next_.fetch_add(1, std::memory_order_relaxed); i < tasks_;
+         i = next_.fetch_add(1, std::memory_order_relaxed))
+      call_(function_, i);
     t_inside = false;
   }
 
   void work(int index) {
     t_index = index;
-    uint64_t seen = 0;
+    uint32_t seen = 0;  // generation of the last job joined
     for (;;) {
-      for (int spin = 0; spin < 2000 && generation_.load(std::memory_order_acquire) == seen; ++spin)
-        std::this_thread::yield();
-      Job* job;
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
-        seen = generation_.load(std::memory_order_relaxed);
-        if (stop_) return;
-        job = job_;
+      uint32_t state = state_.load(std::memory_order_acquire);
+      for (int spin = 0; !joinable(state, seen); state = state_.load(std::memory_order_acquire)) {
+        if (spin < kSpins) {
+          ++spin;
+          relax();
+        } else {
+          state_.wait(state, std::memory_order_acquire);
+        }
       }
-      take(*job);
-      job->active.fetch_sub(1, std::memory_order_release);
+      if (stop_.load(std::memory_order_relaxed)) return;
+      if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
+      seen = state & ~(kGeneration - 1);
+      take();
+      state_.fetch_sub(1, std::memory_order_acq_rel);
+      state_.notify_all();
     }
+  }
+  static bool joinable(uint32_t state, uint32_t seen) {
+    return (state & kOpen) != 0 && (state & ~(kGeneration - 1)) != seen;
   }
 
   const int threads_;
   std::vector<std::thread> workers_;
-  std::mutex mutex_;  // guards job_ and stop_
   std::mutex entry_;  // one parallel_for at a time; others run serially
-  std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
-  Job* job_ = nullptr;
-  bool stop_ = false;
+  std::atomic<uint32_t> state_{0};
+  std::atomic<bool> stop_{false};
+  void (*call_)(void*, size_t) = nullptr;
+  void* function_ = nullptr;
+  size_t tasks_ = 0;
+  std::atomic<size_t> next_{0};
 };
 
 std::mutex g_mutex;

@@ -189,7 +189,6 @@ std::vector<StageKind> make_kinds() {
   StageKind compare = kind("compare", make_task<CompareTask>);
   compare.references = {{"reference", model}, {"models", model}, {"data", text}};
   compare.special = {"reference", "models", "data"};
-  compare.names_key = "names";
 
   return {corpus, pretrain, merge, quantize, evaluate, compare, kind("report", make_task<ReportTask>)};
 }

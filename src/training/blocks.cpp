@@ -107,12 +107,27 @@ Result<Blocks> Blocks::from_safetensors(const std::string& path, int64_t length,
   return blocks;
 }
 
+namespace {
+
+// The block length a corpus folder was packed for, as its stats.json says; 0 when it says nothing.
+Result<int64_t> packed_length(const std::string& folder) {
+  std::string path = path_join(folder, "stats.json");
+  if (!exists(path)) return int64_t{0};
+  BM_TRY(Json stats, read_json_file(path));
+  return stats["packing"].get_int("sequence_length", 0).in(path);
+}
+
+}  // namespace
+
 Result<Blocks> Blocks::open(const std::string& path, int64_t length, int64_t vocab) {
   if (path.empty()) return bad_input("no data given", "Give --data a corpus folder, a Megatron pair or a safetensors file");
   if (length != 0 && length < 2) return bad_input("--sequence-length " + std::to_string(length) + " leaves no target", "Use 2 or more");
   if (ends_with(path, ".safetensors")) return from_safetensors(path, length, vocab);
   if (!is_directory(path)) return from_megatron(path, length, vocab);
-  if (exists(path_join(path, "tokens.idx"))) return from_megatron(path_join(path, "tokens"), length, vocab);
+  if (exists(path_join(path, "tokens.idx"))) {
+    BM_TRY(int64_t packed, packed_length(path));
+    return from_megatron(path_join(path, "tokens"), length ? length : packed, vocab);
+  }
   return bad_input("holds no tokens.idx, so it is no corpus folder (or its build did not finish)", "Run `biomistral corpus build` first").in(path);
 }
 
