@@ -109,7 +109,8 @@ std::vector<std::pair<std::string, Json>> comparison_rows(const Json& results) {
   if (models.is_array())
     for (const Json& model : models.items()) {
       std::string name = string_of(model["name"]);
-      rows.emplace_back(name.empty() ? path_name(string_of(model["model"])) : name, model);
+      if (name.empty()) name = string_of(model["model"]);
+      rows.emplace_back(name.find('/') == std::string::npos ? name : path_name(ends_with(name, "/final") ? path_parent(name) : name), model);
     }
   for (const Json::Member& member : models.is_object() ? models.members() : std::vector<Json::Member>{}) rows.emplace_back(member.first, member.second);
   return rows;
@@ -128,27 +129,38 @@ void add_comparison(const Stage& stage, Document& page, Facts&) {
   if (auto file = read_json_file(path_join(stage.folder, "compare.json")); file.ok()) results = *file;
   auto rows = comparison_rows(results);
   if (rows.empty()) return;
+  std::string reference = string_of(results["reference"]).empty() ? string_of(stage.options()["reference"]) : string_of(results["reference"]);
+  reference = path_name(ends_with(reference, "/final") ? path_parent(reference) : reference);
+  // The reference itself as the first row, from what each comparison says of it.
+  Json own = Json::object();
+  if (auto perplexity = number_of(rows[0].second["reference_perplexity"])) own.set("perplexity", *perplexity);
+  if (own.size() > 0) rows.insert(rows.begin(), {reference + " (reference)", own});
+  for (auto& [name, values] : rows)
+    if (auto error = number_of(values["weights"]["relative_error"])) values.set("weight_error", 100 * *error);
   std::vector<std::pair<std::string, std::string>> columns = {
       {"perplexity", "perplexity"}, {"bits_per_byte", "bits per byte"}, {"kl_mean", "KL, mean"}, {"kl_99", "KL, 99 %"},
-      {"kl_max", "KL, max"}, {"top_token_agreement", "same top token"}};
-  ReportTable table{"Compared with " + string_of(stage.options()["reference"]) + " on held-out text", {text_cell("model")}, {}, "", 0};
+      {"kl_max", "KL, max"}, {"top_token_agreement", "same top token"}, {"weight_error", "weights differ by"}};
+  ReportTable table{"Compared with " + reference + " on held-out text", {text_cell("model")}, {}, "", 0};
   std::erase_if(columns, [&](const auto& column) {
     return std::none_of(rows.begin(), rows.end(), [&](const auto& row) { return row.second[column.first].is_number(); });
   });
   for (const auto& column : columns) table.header.push_back(number_cell(column.second));
-  const Json& reference = results["reference"];
-  if (reference.is_object()) rows.insert(rows.begin(), {string_of(reference["name"]).empty() ? "reference" : string_of(reference["name"]), reference});
   BarChart chart{"Perplexity on held-out text (lower is better)", "", {}, std::nullopt, ""};
   for (const auto& [name, values] : rows) {
     std::vector<Cell> row = {text_cell(name)};
     for (const auto& column : columns) {
       auto value = number_of(values[column.first]);
-      row.push_back(column.first == "top_token_agreement" && value ? number_cell(fixed_text(100 * *value, 1) + " %") : number_cell(values[column.first]));
+      if (value && column.first == "top_token_agreement")
+        row.push_back(number_cell(fixed_text(100 * *value, 1) + " %"));
+      else if (value && column.first == "weight_error")
+        row.push_back(number_cell(short_number(*value) + " %"));
+      else
+        row.push_back(number_cell(values[column.first]));
     }
     table.rows.push_back(std::move(row));
     if (auto perplexity = number_of(values["perplexity"])) chart.bars.push_back({name, short_number(*perplexity), *perplexity, std::nullopt});
   }
-  table.note = "KL: divergence of the next-token distributions from the reference's, in nats. " + string_of(results["protocol"]);
+  table.note = "KL: divergence of the next-token distributions from the reference's, in nats; weights: root of the squared differences over that of the squares. " + string_of(results["protocol"]);
   page.blocks.push_back(Heading{2, "Models side by side"});
   for (const auto& bar : chart.bars) chart.description += (chart.description.empty() ? "" : "; ") + bar.label + " " + bar.value_text;
   if (chart.bars.size() > 1) page.blocks.push_back(std::move(chart));

@@ -98,7 +98,8 @@ inline void write_run(const std::string& run) {
 "quality": {"tokens": 4096, "perplexity_original": 66.7, "perplexity_quantized": 68.1, "kl_mean": 0.021, "kl_99": 0.18, "kl_max": 0.9, "top_token_agreement": 0.911}})");
   write_text(run + "/awq/model.safetensors", std::string(401408, 'x'));
   write_stage(run + "/compare", "compare", R"({"reference": "pretrain"})",
-              R"({"models": [{"name": "base", "perplexity": 897.8, "kl_mean": 2.9, "top_token_agreement": 0.21}, {"name": "awq", "perplexity": 68.1, "kl_mean": 0.021, "top_token_agreement": 0.911}]})");
+              R"({"reference": "out/pretrain/final", "models": [{"model": "base", "reference_perplexity": 66.7, "perplexity": 897.8, "kl_mean": 2.9, "top_token_agreement": 0.21,
+"weights": {"relative_error": 0.31}}, {"model": "out/awq", "reference_perplexity": 66.7, "perplexity": 68.1, "kl_mean": 0.021, "top_token_agreement": 0.911}]})");
   write_stage(run + "/evaluate", "evaluate", R"({"names": ["base", "pretrain", "slerp"], "rule": "top1", "limit": 60})", R"({"files": 27, "failed_items": 0})");
   write_predictions(run, "base", 0);
   write_predictions(run, "pretrain", 3);
