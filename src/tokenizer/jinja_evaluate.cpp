@@ -223,6 +223,20 @@ Result<Value> Renderer::evaluate(const Expression& expression) {
   return template_error("line " + std::to_string(expression.line) + ": " + std::string(what.substr(prefix.size())));
 }
 
+// [a, b], (a, b) and {a: b}.
+Result<Value> Renderer::evaluate_display(const Expression& expression) {
+  std::vector<Value> items;
+  for (const auto& child : expression.children) {
+    BM_TRY(Value item, evaluate(*child));
+    items.push_back(std::move(item));
+  }
+  if (expression.kind == Expression::Kind::list) return Value::list(std::move(items));
+  if (expression.kind == Expression::Kind::tuple) return Value::tuple(std::move(items));
+  Value out = Value::dict();
+  for (size_t i = 0; i + 1 < items.size(); i += 2) out.as_dict().set(std::move(items[i]), std::move(items[i + 1]));
+  return out;
+}
+
 Result<Value> Renderer::evaluate_children(const Expression& expression) {
   using Kind = Expression::Kind;
   const auto& children = expression.children;
@@ -234,23 +248,8 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
       return global != globals_.end() ? global->second : Value::undefined(expression.text);
     }
     case Kind::list:
-    case Kind::tuple: {
-      std::vector<Value> items;
-      for (const auto& child : children) {
-        BM_TRY(Value item, evaluate(*child));
-        items.push_back(std::move(item));
-      }
-      return expression.kind == Kind::list ? Value::list(std::move(items)) : Value::tuple(std::move(items));
-    }
-    case Kind::dict: {
-      Value out = Value::dict();
-      for (size_t i = 0; i < children.size(); i += 2) {
-        BM_TRY(Value key, evaluate(*children[i]));
-        BM_TRY(Value value, evaluate(*children[i + 1]));
-        out.as_dict().set(std::move(key), std::move(value));
-      }
-      return out;
-    }
+    case Kind::tuple:
+    case Kind::dict: return evaluate_display(expression);
     case Kind::attribute: {
       BM_TRY(Value object, evaluate(*children[0]));
       return attribute(object, expression.text);

@@ -60,6 +60,7 @@ class Renderer {
                   const std::shared_ptr<Value>& changed) const;
 
   Result<Value> evaluate(const Expression& expression);
+  Result<Value> evaluate_display(const Expression& expression);
   Result<Value> evaluate_children(const Expression& expression);
   Result<Value> evaluate_filter(const Expression& expression, const Value* operand);
   Result<Value> evaluate_slice(const Expression& expression);

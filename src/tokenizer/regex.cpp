@@ -61,109 +61,139 @@ Regex Regex::literal(std::string_view text) {
   return regex;
 }
 
-// Depth-first over the program with an explicit stack. A run of one set keeps a single stack entry
-// that gives back one code point at a time, so a run of a million letters costs no memory.
-bool Regex::run(std::string_view text, uint32_t pc, size_t position, size_t& end, int64_t& steps,
-                int depth) const {
-  struct Choice {
-    uint32_t pc;
-    size_t position, low;  // run: positions down to `low` are open (greedy) or up while the set holds (lazy)
-    enum class Kind : uint8_t { plain, shrink, grow } kind;
-    uint32_t left;  // grow: repetitions still allowed
-  };
-  std::vector<Choice> stack;
-  if (depth > 16) return false;
-  for (;;) {
-    bool failed = --steps < 0;
-    if (failed) return false;
-    const Instruction& at = program_[pc];
+namespace {
+
+// A place to go back to. A run of one set keeps a single one, which gives back one code point at a time,
+// so a run of a million letters costs no memory.
+struct Choice {
+  enum class Kind : uint8_t { plain, shrink, grow } kind;
+  uint32_t pc;
+  size_t position, low;  // shrink: positions down to `low` are open
+  uint32_t left;         // grow: repetitions still allowed
+};
+
+}  // namespace
+
+class RegexMatcher {
+ public:
+  RegexMatcher(std::string_view text, const std::vector<Regex::Set>& sets, const std::vector<Regex::Instruction>& program)
+      : text_(text), sets_(sets), program_(program), steps_(100'000 + 64 * static_cast<int64_t>(text.size())) {}
+
+  // Depth-first over the program with an explicit stack.
+  bool run(uint32_t pc, size_t position, size_t& end, int depth = 0) {
+    size_t base = stack().size();  // choices of the matches around this one stay below
+    bool found = depth <= 16 && search(pc, position, end, base, depth);
+    stack().resize(base);
+    return found;
+  }
+
+ private:
+  static std::vector<Choice>& stack() {
+    thread_local std::vector<Choice> choices;
+    return choices;
+  }
+
+  bool search(uint32_t pc, size_t position, size_t& end, size_t base, int depth) {
+    for (;;) {
+      if (--steps_ < 0) return false;
+      const Regex::Instruction& at = program_[pc];
+      if (at.op == Regex::Op::match) {
+        end = position;
+        return true;
+      }
+      if (step(at, pc, position, depth)) continue;
+      if (!back(base, pc, position)) return false;
+    }
+  }
+
+  // One instruction; false when it does not fit.
+  bool step(const Regex::Instruction& at, uint32_t& pc, size_t& position, int depth) {
+    using Op = Regex::Op;
     switch (at.op) {
-      case Op::match: end = position; return true;
-      case Op::begin: failed = position != 0; ++pc; break;
-      case Op::end: failed = position != text.size(); ++pc; break;
-      case Op::jump: pc = at.low; break;
+      case Op::jump: pc = at.low; return true;
       case Op::split:
-        stack.push_back({at.high, position, 0, Choice::Kind::plain, 0});
+        stack().push_back({Choice::Kind::plain, at.high, position, 0, 0});
         pc = at.low;
-        break;
-      case Op::one: {
-        failed = position >= text.size();
-        if (failed) break;
-        CodePoint c = decode_ascii_fast(text, position);
-        failed = !sets_[at.set].contains(c.value);
-        position += c.length;
-        ++pc;
-        break;
-      }
-      case Op::repeat: {
-        const Set& set = sets_[at.set];
-        uint32_t wanted = at.take == Take::lazy ? at.low : at.high;
-        size_t least = position;
-        uint32_t taken = 0;
-        while (taken < wanted && position < text.size()) {
-          CodePoint c = decode_ascii_fast(text, position);
-          if (!set.contains(c.value)) break;
-          position += c.length;
-          if (++taken == at.low) least = position;
-        }
-        steps -= taken / 8;
-        failed = taken < at.low;
-        if (failed) break;
-        ++pc;
-        if (at.take == Take::greedy && position > least) {
-          stack.push_back({pc, position, least, Choice::Kind::shrink, 0});
-        } else if (at.take == Take::lazy && at.high > at.low) {
-          stack.push_back({pc - 1, position, 0, Choice::Kind::grow, at.high - at.low});
-        }
-        break;
-      }
+        return true;
+      case Op::repeat: return repeat(at, pc, position);
       case Op::look:
       case Op::atomic: {
         size_t inner_end = 0;
-        bool found = run(text, pc + 1, position, inner_end, steps, depth + 1);
-        failed = found == at.negated;
+        bool found = run(pc + 1, position, inner_end, depth + 1);
         if (at.op == Op::atomic) position = inner_end;
         pc = at.low;
-        break;
+        return found != at.negated;
       }
+      default: break;
     }
-    if (!failed) continue;
-    // Back to the latest open choice.
-    for (;;) {
-      if (stack.empty()) return false;
-      Choice& choice = stack.back();
-      if (choice.kind == Choice::Kind::shrink) {
-        if (choice.position <= choice.low) {
-          stack.pop_back();
-          continue;
-        }
-        choice.position = previous(text, choice.position);
-        position = choice.position;
-        pc = choice.pc;
-      } else if (choice.kind == Choice::Kind::grow) {
-        CodePoint c = choice.position < text.size() ? decode_ascii_fast(text, choice.position) : CodePoint{0, 0, false};
-        if (choice.left == 0 || c.length == 0 || !sets_[program_[choice.pc].set].contains(c.value)) {
-          stack.pop_back();
-          continue;
-        }
-        --choice.left;
-        choice.position += c.length;
-        position = choice.position;
-        pc = choice.pc + 1;
-      } else {
-        position = choice.position;
-        pc = choice.pc;
-        stack.pop_back();
-      }
-      break;
-    }
+    ++pc;
+    if (at.op == Op::begin) return position == 0;
+    if (at.op == Op::end) return position == text_.size();
+    if (position >= text_.size()) return false;
+    CodePoint c = decode_ascii_fast(text_, position);
+    position += c.length;
+    return sets_[at.set].contains(c.value);
   }
-}
+
+  bool repeat(const Regex::Instruction& at, uint32_t& pc, size_t& position) {
+    const Regex::Set& set = sets_[at.set];
+    bool lazy = at.take == Regex::Take::lazy;
+    uint32_t wanted = lazy ? at.low : at.high, taken = 0;
+    size_t least = position;
+    while (taken < wanted && position < text_.size()) {
+      CodePoint c = decode_ascii_fast(text_, position);
+      if (!set.contains(c.value)) break;
+      position += c.length;
+      if (++taken == at.low) least = position;
+    }
+    steps_ -= taken / 8;
+    if (taken < at.low) return false;
+    if (at.take == Regex::Take::greedy && position > least) {
+      stack().push_back({Choice::Kind::shrink, pc + 1, position, least, 0});
+    } else if (lazy && at.high > at.low) {
+      stack().push_back({Choice::Kind::grow, pc, position, 0, at.high - at.low});
+    }
+    ++pc;
+    return true;
+  }
+
+  // Back to the latest open choice; false when there is none above `base`.
+  bool back(size_t base, uint32_t& pc, size_t& position) {
+    auto& choices = stack();
+    for (; choices.size() > base; choices.pop_back()) {
+      Choice& choice = choices.back();
+      if (choice.kind == Choice::Kind::plain) {
+        position = choice.position;
+        pc = choice.pc;
+        choices.pop_back();
+        return true;
+      }
+      if (choice.kind == Choice::Kind::shrink) {
+        if (choice.position <= choice.low) continue;
+        position = choice.position = previous(text_, choice.position);
+        pc = choice.pc;
+        return true;
+      }
+      if (choice.left == 0 || choice.position >= text_.size()) continue;
+      CodePoint c = decode_ascii_fast(text_, choice.position);
+      if (!sets_[program_[choice.pc].set].contains(c.value)) continue;
+      --choice.left;
+      position = choice.position += c.length;
+      pc = choice.pc + 1;
+      return true;
+    }
+    return false;
+  }
+
+  std::string_view text_;
+  const std::vector<Regex::Set>& sets_;
+  const std::vector<Regex::Instruction>& program_;
+  int64_t steps_;
+};
 
 int64_t Regex::match_at(std::string_view text, size_t position) const {
   size_t end = 0;
-  int64_t steps = 100'000 + 64 * static_cast<int64_t>(text.size() - position);
-  if (!run(text, 0, position, end, steps, 0)) return -1;
+  if (!RegexMatcher(text, sets_, program_).run(0, position, end)) return -1;
   return static_cast<int64_t>(end - position);
 }
 
