@@ -293,6 +293,30 @@ TEST(Pretrain, CorpusAndHeldOutBlocks) {
   EXPECT_EQ((*before)["evaluate_loss"].as_double(), *report->first_held_out_loss);
 }
 
+TEST(Pretrain, ACorpusFolderSaysItsBlockLength) {
+  testing::TemporaryFolder folder;
+  auto writer = MegatronWriter::create(folder.file("tokens"), 259);
+  for (int32_t s = 0; s < 30; ++s) {
+    std::vector<int32_t> article(static_cast<size_t>(20 + s), s + 3);
+    ASSERT_TRUE(writer->add_sequence(article).ok());
+    writer->end_document();
+  }
+  ASSERT_TRUE(writer->commit().ok());
+  ASSERT_TRUE(write_file_atomic(folder.file("stats.json"), R"({"packing": {"sequence_length": 48}})").ok());
+  PretrainOptions options = tiny(folder.file("run"));
+  options.data = folder.path();
+  CommonOptions common;
+  common.dry_run = true;
+  auto report = pretrain(options, common);
+  ASSERT_TRUE(report.ok()) << report.error().paragraph();
+  EXPECT_EQ(report->summary["sequence_length"].as_int(), 48);
+  EXPECT_EQ(report->summary["blocks"].as_int(), (30 * 20 + 29 * 15) / 48);
+  options.sequence_length = 16;
+  report = pretrain(options, common);
+  ASSERT_TRUE(report.ok());
+  EXPECT_EQ(report->summary["sequence_length"].as_int(), 16);
+}
+
 TEST(Pretrain, DryRunSaysAndWritesNothing) {
   testing::TemporaryFolder folder;
   CommonOptions common;
