@@ -33,8 +33,10 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb verb{{
     .name = "quantize",
     .summary = "write a model in a quantized format (AWQ, NF4, FP4, int8)",
-    .details = "Embeddings and output head stay as they are. A linear whose sizes the format cannot hold does too; it is\n"
-               "listed in config.json and said aloud. AWQ searches its scales on --calibration text and leaves what it\n"
+    .details = "Embeddings and output head stay as they are. A linear whose sizes the format cannot hold "
+               "does too; it is\n"
+               "listed in config.json and said aloud. AWQ searches its scales on --calibration text and "
+               "leaves what it\n"
                "found beside the weights (awq_search.safetensors, awq_search.json), for --search-from.",
     .example = "biomistral quantize model/ model-awq/ --method awq-gemm --group 64 --calibration corpus/",
     .positionals = {{"MODEL", "Hugging Face folder or .gguf file"}, {"OUT", "folder to write"}},

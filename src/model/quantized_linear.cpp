@@ -16,13 +16,15 @@ namespace {
 
 constexpr std::string_view kQuantState = ".weight.quant_state.bitsandbytes__";
 
-std::string name_of(std::string_view module, std::string_view part) { return std::string(module) + std::string(part); }
+std::string name_of(std::string_view module, std::string_view part) {
+  return std::string(module) + std::string(part);
+}
 
 size_t at(int64_t index) { return static_cast<size_t>(index); }
 
 // A part of the module's storage, checked for dtype and shape (empty shape: any).
-Result<StoredTensor> part_of(const Checkpoint& checkpoint, std::string_view module, std::string_view part, DType dtype,
-                             const Shape& shape) {
+Result<StoredTensor> part_of(const Checkpoint& checkpoint, std::string_view module, std::string_view part,
+                             DType dtype, const Shape& shape) {
   std::string name = name_of(module, part);
   BM_TRY(auto stored, checkpoint.get(name));
   if (stored.blocks || stored.view.dtype != dtype)
@@ -64,8 +66,9 @@ Error misfit(std::string_view module, std::string what) {
 
 Status check_size(std::string_view module, const LinearF32& linear, int64_t rows, int64_t columns) {
   if ((rows && linear.rows != rows) || (columns && linear.columns != columns))
-    return misfit(module, "its stored size is [" + std::to_string(linear.rows) + ", " + std::to_string(linear.columns) +
-                              "], the model needs [" + std::to_string(rows) + ", " + std::to_string(columns) + "]");
+    return misfit(module, "its stored size is [" + std::to_string(linear.rows) + ", " +
+                              std::to_string(linear.columns) + "], the model needs [" + std::to_string(rows) +
+                              ", " + std::to_string(columns) + "]");
   return {};
 }
 
@@ -82,7 +85,8 @@ Result<std::pair<int64_t, int64_t>> matrix_shape(const Checkpoint& checkpoint, s
   return std::pair{stored.shape[0], stored.shape[1]};
 }
 
-Result<AwqPacked> read_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout, int64_t group) {
+Result<AwqPacked> read_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout,
+                           int64_t group) {
   AwqPacked p;
   p.layout = layout;
   BM_TRY(auto shape, matrix_shape(checkpoint, module, ".qweight"));
@@ -91,7 +95,8 @@ Result<AwqPacked> read_awq(const Checkpoint& checkpoint, std::string_view module
   p.columns = layout == AwqLayout::gemm ? first : layout == AwqLayout::gemv ? second * 8 : second;
   p.group = group <= 0 ? p.columns : group;
   if (std::string why = awq_misfit(layout, p.rows, p.columns, p.group); !why.empty())
-    return misfit(module, "the AWQ layout " + std::string(awq_layout_name(layout)) + " cannot hold it: " + why);
+    return misfit(module,
+                  "the AWQ layout " + std::string(awq_layout_name(layout)) + " cannot hold it: " + why);
   int64_t groups = p.columns / p.group, width = awq_zero_width(p.columns, p.group);
   if (layout == AwqLayout::gemv_fast) {
     BM_TRY(auto weight, part_of(checkpoint, module, ".qweight", DType::i16, {p.rows / 4, p.columns}));
@@ -114,7 +119,8 @@ Result<AwqPacked> read_awq(const Checkpoint& checkpoint, std::string_view module
   return p;
 }
 
-Result<LinearF32> load_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout, const Json& config) {
+Result<LinearF32> load_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout,
+                           const Json& config) {
   BM_TRY(int64_t bits, config.get_int("bits", 4));
   if (bits != 4) return misfit(module, "AWQ with " + std::to_string(bits) + " bits; only 4 are read");
   BM_TRY(int64_t group, config.get_int("group_size", 128));
@@ -175,8 +181,8 @@ Result<QuantState> quant_state_of(const Checkpoint& checkpoint, std::string_view
   return parse_quant_state(text, kind).in("tensor " + name).in(stored.file);
 }
 
-Result<std::vector<float>> absmax_of(const Checkpoint& checkpoint, std::string_view module, const QuantState& state,
-                                     int64_t blocks) {
+Result<std::vector<float>> absmax_of(const Checkpoint& checkpoint, std::string_view module,
+                                     const QuantState& state, int64_t blocks) {
   if (!state.nested) {
     BM_TRY(auto absmax, part_of(checkpoint, module, ".weight.absmax", DType::f32, {blocks}));
     return values_of<float>(absmax);
@@ -187,7 +193,8 @@ Result<std::vector<float>> absmax_of(const Checkpoint& checkpoint, std::string_v
   BM_TRY(auto map, part_of(checkpoint, module, ".weight.nested_quant_map", DType::f32, {256}));
   auto map_values = values_of<float>(map);
   return unnest_absmax(values_of<uint8_t>(codes), values_of<float>(maxima),
-                       std::span<const float, 256>(map_values.data(), 256), state.nested_offset, state.nested_block);
+                       std::span<const float, 256>(map_values.data(), 256), state.nested_offset,
+                       state.nested_block);
 }
 
 Result<LinearF32> load_four_bit(const Checkpoint& checkpoint, std::string_view module, FourBitKind kind) {
@@ -261,7 +268,8 @@ Result<LinearF32> load_pack_quantized(const Checkpoint& checkpoint, std::string_
   std::vector<int32_t> zeros;  // packed along the outputs: [⌈out/8⌉, groups]
   std::string zero_name = name_of(module, ".weight_zero_point");
   if (checkpoint.contains(zero_name)) {
-    BM_TRY(auto stored, part_of(checkpoint, module, ".weight_zero_point", DType::i32, {(rows + 7) / 8, groups}));
+    BM_TRY(auto stored,
+           part_of(checkpoint, module, ".weight_zero_point", DType::i32, {(rows + 7) / 8, groups}));
     zeros = values_of<int32_t>(stored);
   }
   auto codes = values_of<int32_t>(packed);
@@ -312,9 +320,10 @@ bool is_quantized_module(const Checkpoint& checkpoint, std::string_view module) 
 }
 
 bool is_quantization_tensor(std::string_view tensor) {
-  for (std::string_view part : {".qweight", ".qzeros", ".scales", ".g_idx", ".weight.absmax", ".weight.quant_map",
-                                ".weight.nested_absmax", ".weight.nested_quant_map", ".SCB", ".weight_format",
-                                ".weight_packed", ".weight_scale", ".weight_zero_point", ".weight_shape"})
+  for (std::string_view part :
+       {".qweight", ".qzeros", ".scales", ".g_idx", ".weight.absmax", ".weight.quant_map",
+        ".weight.nested_absmax", ".weight.nested_quant_map", ".SCB", ".weight_format", ".weight_packed",
+        ".weight_scale", ".weight_zero_point", ".weight_shape"})
     if (ends_with(tensor, part)) return true;
   return tensor.find(kQuantState) != std::string_view::npos;
 }
@@ -329,7 +338,8 @@ Status check_quantization_config(const Json& config) {
   }
   if (method == "bitsandbytes" || method == "compressed-tensors") return {};
   return bad_input("quant_method \"" + method + "\" cannot be read",
-                   "readable are awq, bitsandbytes and compressed-tensors (pack-quantized); convert the folder first")
+                   "readable are awq, bitsandbytes and compressed-tensors (pack-quantized); convert the "
+                   "folder first")
       .in("quantization_config")
       .in("config.json");
 }
@@ -339,7 +349,8 @@ Result<QuantizationFormat> stored_quantization(const Checkpoint& checkpoint, std
   if (checkpoint.contains(name_of(module, ".qweight"))) {
     BM_TRY(std::string method, config.get_string("quant_method", "awq"));
     if (method != "awq")
-      return misfit(module, "it has a qweight, but quant_method is \"" + method + "\", which cannot be read so");
+      return misfit(module,
+                    "it has a qweight, but quant_method is \"" + method + "\", which cannot be read so");
     BM_TRY(auto layout, awq_layout_of(config));
     return layout == AwqLayout::gemm   ? QuantizationFormat::awq_gemm
            : layout == AwqLayout::gemv ? QuantizationFormat::awq_gemv
@@ -355,19 +366,27 @@ Result<QuantizationFormat> stored_quantization(const Checkpoint& checkpoint, std
   return QuantizationFormat::none;
 }
 
-Result<LinearF32> load_quantized_linear(const Checkpoint& checkpoint, std::string_view module, const Json& config,
-                                        int64_t rows, int64_t columns) {
+Result<LinearF32> load_quantized_linear(const Checkpoint& checkpoint, std::string_view module,
+                                        const Json& config, int64_t rows, int64_t columns) {
   BM_TRY(auto format, stored_quantization(checkpoint, module, config));
   auto load = [&]() -> Result<LinearF32> {
     switch (format) {
-      case QuantizationFormat::awq_gemm: return load_awq(checkpoint, module, AwqLayout::gemm, config);
-      case QuantizationFormat::awq_gemv: return load_awq(checkpoint, module, AwqLayout::gemv, config);
-      case QuantizationFormat::awq_gemv_fast: return load_awq(checkpoint, module, AwqLayout::gemv_fast, config);
-      case QuantizationFormat::nf4: return load_four_bit(checkpoint, module, FourBitKind::nf4);
-      case QuantizationFormat::fp4: return load_four_bit(checkpoint, module, FourBitKind::fp4);
-      case QuantizationFormat::int8: return load_int8(checkpoint, module);
-      case QuantizationFormat::pack_quantized: return load_pack_quantized(checkpoint, module);
-      default: return misfit(module, "it is not quantized in this folder");
+      case QuantizationFormat::awq_gemm:
+        return load_awq(checkpoint, module, AwqLayout::gemm, config);
+      case QuantizationFormat::awq_gemv:
+        return load_awq(checkpoint, module, AwqLayout::gemv, config);
+      case QuantizationFormat::awq_gemv_fast:
+        return load_awq(checkpoint, module, AwqLayout::gemv_fast, config);
+      case QuantizationFormat::nf4:
+        return load_four_bit(checkpoint, module, FourBitKind::nf4);
+      case QuantizationFormat::fp4:
+        return load_four_bit(checkpoint, module, FourBitKind::fp4);
+      case QuantizationFormat::int8:
+        return load_int8(checkpoint, module);
+      case QuantizationFormat::pack_quantized:
+        return load_pack_quantized(checkpoint, module);
+      default:
+        return misfit(module, "it is not quantized in this folder");
     }
   };
   BM_TRY(auto linear, load());

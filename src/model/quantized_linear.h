@@ -21,10 +21,13 @@ namespace bm {
 
 enum class QuantizationFormat : uint8_t {
   none,
-  awq_gemm, awq_gemv, awq_gemv_fast,     // AutoAWQ: qweight, qzeros, scales
-  nf4, fp4,                              // bitsandbytes 4-bit: weight, weight.absmax, weight.quant_state.*
-  int8,                                  // bitsandbytes 8-bit: weight, SCB
-  pack_quantized,                        // compressed-tensors: weight_packed, weight_scale, weight_shape
+  awq_gemm,
+  awq_gemv,
+  awq_gemv_fast,  // AutoAWQ: qweight, qzeros, scales
+  nf4,
+  fp4,             // bitsandbytes 4-bit: weight, weight.absmax, weight.quant_state.*
+  int8,            // bitsandbytes 8-bit: weight, SCB
+  pack_quantized,  // compressed-tensors: weight_packed, weight_scale, weight_shape
 };
 std::string_view quantization_format_name(QuantizationFormat format);
 

@@ -11,8 +11,8 @@ namespace bm {
 namespace {
 
 size_t at(int64_t index) { return static_cast<size_t>(index); }
-constexpr int64_t kSteps = 10;      // int(max_shrink 0.5 · n_grid 20)
-constexpr float kWorst = 1e9f;      // an error must be below this to count
+constexpr int64_t kSteps = 10;  // int(max_shrink 0.5 · n_grid 20)
+constexpr float kWorst = 1e9f;  // an error must be below this to count
 
 // One weight group of all outputs: weights [rows, group], Gram matrix of its inputs, tokens it stands for.
 struct ClipGroup {
@@ -20,7 +20,8 @@ struct ClipGroup {
   int64_t rows = 0, group = 0, tokens = 0;
 };
 
-void search_group(const ClipGroup& g, const AwqSearchOptions& options, float* clip_max, float* abs_max, int64_t stride) {
+void search_group(const ClipGroup& g, const AwqSearchOptions& options, float* clip_max, float* abs_max,
+                  int64_t stride) {
   const AwqGroupOptions groups = options.search_groups();
   std::vector<float> lowest(at(g.rows), round_value(options.precision, kWorst));
   std::vector<float> top(at(g.rows)), difference(g.weights.size()), product(g.weights.size());
@@ -40,8 +41,8 @@ void search_group(const ClipGroup& g, const AwqSearchOptions& options, float* cl
       awq_pseudo_quantize_groups(d, g.group, groups);
       for (int64_t c = 0; c < g.group; ++c) d[c] -= w[c];
     }
-    sgemm(Transpose::no, Transpose::no, g.rows, g.group, g.group, difference.data(), g.group, g.gram.data(), g.group,
-          product.data(), g.group, false);
+    sgemm(Transpose::no, Transpose::no, g.rows, g.group, g.group, difference.data(), g.group, g.gram.data(),
+          g.group, product.data(), g.group, false);
     for (int64_t r = 0; r < g.rows; ++r) {
       double sum = 0;
       for (int64_t i = r * g.group; i < (r + 1) * g.group; ++i)

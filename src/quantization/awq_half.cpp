@@ -21,8 +21,9 @@ void rms_norm_half(std::span<const float> weight, double epsilon, const float* x
     }
 }
 
-void attention_half(const ModelConfig& config, const LayerWeightsF32& weights, std::span<const int64_t> lengths,
-                    const float* normed, float* out, std::vector<float>* heads) {
+void attention_half(const ModelConfig& config, const LayerWeightsF32& weights,
+                    std::span<const int64_t> lengths, const float* normed, float* out,
+                    std::vector<float>* heads) {
   int64_t rows = 0;
   for (int64_t length : lengths) rows += length;
   std::vector<float> mixed(at(rows * weights.o_proj.columns));
@@ -33,7 +34,8 @@ void attention_half(const ModelConfig& config, const LayerWeightsF32& weights, s
   if (heads) *heads = std::move(mixed);
 }
 
-void mlp_half(const LayerWeightsF32& weights, int64_t rows, const float* normed, float* out, std::vector<float>* product) {
+void mlp_half(const LayerWeightsF32& weights, int64_t rows, const float* normed, float* out,
+              std::vector<float>* product) {
   std::vector<float> gate(at(rows * weights.gate_proj.rows)), up(gate.size());
   run_linear(weights.gate_proj, normed, rows, gate.data());
   run_linear(weights.up_proj, normed, rows, up.data());

@@ -36,7 +36,7 @@ void round_values(DType precision, std::span<float> values) {
 }
 
 // torch/aten/src/ATen/native/cpu/SumKernel.cpp, multi_row_sum.
-CascadeSum::CascadeSum(int64_t terms) : terms_(terms) {
+CascadeSum::CascadeSum(int64_t terms) {
   int64_t log = 0;
   while ((int64_t{1} << log) < terms) ++log;
   power_ = std::max<int64_t>(4, log / 4);
@@ -80,12 +80,13 @@ double mean_square_difference(std::span<const float> a, std::span<const float> b
 }
 
 double mean_square(std::span<const float> a) {
-  double sum = ordered_sum(a.size(), [&](size_t i) { return static_cast<double>(a[i]) * static_cast<double>(a[i]); });
+  double sum =
+      ordered_sum(a.size(), [&](size_t i) { return static_cast<double>(a[i]) * static_cast<double>(a[i]); });
   return sum / static_cast<double>(a.size());
 }
 
-void quantized_candidate(const LinearF32& linear, std::span<const float> scales, const AwqGroupOptions& groups,
-                         LinearF32& out) {
+void quantized_candidate(const LinearF32& linear, std::span<const float> scales,
+                         const AwqGroupOptions& groups, LinearF32& out) {
   out.rows = linear.rows;
   out.columns = linear.columns;
   out.weight.resize(linear.weight.size());
@@ -103,15 +104,16 @@ void quantized_candidate(const LinearF32& linear, std::span<const float> scales,
 
 std::vector<float> gram_matrix(const float* x, int64_t rows, int64_t columns, int64_t stride) {
   std::vector<float> gram(at(columns * columns), 0.0f);
-  sgemm(Transpose::yes, Transpose::no, columns, columns, rows, x, stride, x, stride, gram.data(), columns, false);
+  sgemm(Transpose::yes, Transpose::no, columns, columns, rows, x, stride, x, stride, gram.data(), columns,
+        false);
   return gram;
 }
 
 double quadratic_error(const std::vector<float>& difference, int64_t rows, int64_t columns,
                        const std::vector<float>& gram) {
   std::vector<float> product(difference.size());
-  sgemm(Transpose::no, Transpose::no, rows, columns, columns, difference.data(), columns, gram.data(), columns,
-        product.data(), columns, false);
+  sgemm(Transpose::no, Transpose::no, rows, columns, columns, difference.data(), columns, gram.data(),
+        columns, product.data(), columns, false);
   return ordered_sum(difference.size(), [&](size_t i) {
     return static_cast<double>(difference[i]) * static_cast<double>(product[i]);
   });

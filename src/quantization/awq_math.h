@@ -27,7 +27,7 @@ class CascadeSum {
 
  private:
   float levels_[4] = {0, 0, 0, 0};
-  int64_t terms_, count_ = 0, power_ = 4, whole_ = 0;
+  int64_t count_ = 0, power_ = 4, whole_ = 0;
 };
 
 // mean |x| over rows, per column (rounded to the precision). x [rows, columns].
@@ -37,14 +37,16 @@ std::vector<float> column_abs_means(const float* x, int64_t rows, int64_t column
 double mean_square_difference(std::span<const float> a, std::span<const float> b, DType precision);
 double mean_square(std::span<const float> a);
 
-// What the quantizer makes of linear · diag(scales), divided by the scales again. Writes to `out` (same shape).
-void quantized_candidate(const LinearF32& linear, std::span<const float> scales, const AwqGroupOptions& groups,
-                         LinearF32& out);
+// What the quantizer makes of linear · diag(scales), divided by the scales again. Writes to `out` (same
+// shape).
+void quantized_candidate(const LinearF32& linear, std::span<const float> scales,
+                         const AwqGroupOptions& groups, LinearF32& out);
 
 // XᵀX [columns, columns] of x [rows, columns] with row stride; float32.
 std::vector<float> gram_matrix(const float* x, int64_t rows, int64_t columns, int64_t stride);
 
 // Σ over rows of dᵀ G d for the rows d of `difference` [rows, columns].
-double quadratic_error(const std::vector<float>& difference, int64_t rows, int64_t columns, const std::vector<float>& gram);
+double quadratic_error(const std::vector<float>& difference, int64_t rows, int64_t columns,
+                       const std::vector<float>& gram);
 
 }  // namespace bm

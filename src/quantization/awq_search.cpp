@@ -54,7 +54,8 @@ Features run_and_capture(const AwqLayerInput& in, DType precision, std::vector<f
   Features features;
   run_layer(in.config, in.weights, in.lengths, x.data(),
             [&](std::string_view module, const float* input, int64_t rows, int64_t columns) {
-              if (module == "self_attn.k_proj" || module == "self_attn.v_proj" || module == "mlp.up_proj") return;
+              if (module == "self_attn.k_proj" || module == "self_attn.v_proj" || module == "mlp.up_proj")
+                return;
               features.of(module).assign(input, input + rows * columns);
             });
   return features;
@@ -63,13 +64,16 @@ Features run_and_capture(const AwqLayerInput& in, DType precision, std::vector<f
 // What a group's error is measured on: given candidate weights in a copy of the layer, the loss.
 class Measure {
  public:
-  Measure(const AwqLayerInput& in, const AwqSearchOptions& options, const AwqScaling& scaling, const std::vector<float>& x)
+  Measure(const AwqLayerInput& in, const AwqSearchOptions& options, const AwqScaling& scaling,
+          const std::vector<float>& x)
       : in_(in), options_(options), scaling_(scaling), x_(x), weights_(in.weights) {
     const LinearF32& first = *weights_.find(scaling.scaled[0]);
     tokens_ = static_cast<int64_t>(x.size()) / first.columns;
     linear_ = scaling.measured_on == "the linear itself";
-    if (linear_) reference_.resize(at(tokens_ * first.rows));
-    else reference_.resize(at(tokens_ * in.config.hidden));
+    if (linear_)
+      reference_.resize(at(tokens_ * first.rows));
+    else
+      reference_.resize(at(tokens_ * in.config.hidden));
     run(reference_);
     output_mean_square_ = mean_square(reference_);
     // Quadratic in the weights: a Gram matrix is the cheaper form when there are more tokens than inputs.
@@ -82,7 +86,8 @@ class Measure {
   double loss(std::span<const float> scales) {
     for (const std::string& module : scaling_.scaled)
       if (in_.quantized(module))
-        quantized_candidate(*in_.weights.find(module), scales, options_.search_groups(), *weights_.find(module));
+        quantized_candidate(*in_.weights.find(module), scales, options_.search_groups(),
+                            *weights_.find(module));
     if (!gram_.empty()) return gram_loss();
     std::vector<float> output(reference_.size());
     run(output);
@@ -101,11 +106,16 @@ class Measure {
 
   void run(std::vector<float>& output) {
     bool half = options_.precision == DType::f16, mlp = scaling_.measured_on == "mlp";
-    if (linear_) run_linear(*weights_.find(scaling_.scaled[0]), x_.data(), tokens_, output.data());
-    else if (mlp && half) mlp_half(weights_, tokens_, x_.data(), output.data());
-    else if (mlp) run_mlp(in_.config, weights_, tokens_, x_.data(), output.data());
-    else if (half) attention_half(in_.config, weights_, in_.lengths, x_.data(), output.data());
-    else run_attention(in_.config, weights_, in_.lengths, x_.data(), output.data());
+    if (linear_)
+      run_linear(*weights_.find(scaling_.scaled[0]), x_.data(), tokens_, output.data());
+    else if (mlp && half)
+      mlp_half(weights_, tokens_, x_.data(), output.data());
+    else if (mlp)
+      run_mlp(in_.config, weights_, tokens_, x_.data(), output.data());
+    else if (half)
+      attention_half(in_.config, weights_, in_.lengths, x_.data(), output.data());
+    else
+      run_attention(in_.config, weights_, in_.lengths, x_.data(), output.data());
     if (!half) return;
     round_values(options_.precision, output);
     for (float& value : output)  // as the peer clips to the dtype's range
@@ -127,7 +137,8 @@ std::vector<AwqScaling> groups_of(const AwqLayerInput& in) {
   const LayerWeightsF32& w = in.weights;
   std::vector<AwqScaling> groups;
   auto add = [&](std::string previous, std::vector<std::string> scaled, std::string measured_on) {
-    bool any = std::any_of(scaled.begin(), scaled.end(), [&](const std::string& m) { return in.quantized(m); });
+    bool any =
+        std::any_of(scaled.begin(), scaled.end(), [&](const std::string& m) { return in.quantized(m); });
     if (!any) return;
     AwqScaling group;
     group.previous = std::move(previous);
@@ -202,10 +213,12 @@ Status search_scale(const AwqLayerInput& in, const AwqSearchOptions& options, co
   if (std::isfinite(best) && all_finite(scaling.scales)) return {};
   scaling.ratio.reset();
   scaling.scales = ones;
-  scaling.unscaled = all_finite(x) ? "no candidate has a finite loss" : "its calibration inputs are not finite";
+  scaling.unscaled =
+      all_finite(x) ? "no candidate has a finite loss" : "its calibration inputs are not finite";
   if (options.switches.leave_non_finite) return {};
   return bad_input("no scale has a finite loss (" + scaling.unscaled + ")",
-                   "mode corrected leaves such a group unscaled; check the model's weights").in("scaling after " + scaling.previous);
+                   "mode corrected leaves such a group unscaled; check the model's weights")
+      .in("scaling after " + scaling.previous);
 }
 
 // Divides the features a group's scaling changed, as the previous op now gives them.
@@ -228,7 +241,8 @@ void scale_columns(std::span<const float> scales, DType precision, int64_t rows,
       weight[r * columns + c] = round_value(precision, weight[r * columns + c] * scales[c]);
 }
 
-void divide_rows(std::span<const float> scales, DType precision, int64_t columns, std::vector<float>& weight) {
+void divide_rows(std::span<const float> scales, DType precision, int64_t columns,
+                 std::vector<float>& weight) {
   for (size_t r = 0; r < scales.size(); ++r)
     for (size_t c = 0; c < at(columns); ++c)
       weight[r * at(columns) + c] = round_value(precision, weight[r * at(columns) + c] / scales[r]);
@@ -277,7 +291,8 @@ std::vector<float> awq_scales(std::span<const float> x_mean, std::span<const flo
   return scales;
 }
 
-std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears, const AwqSearchOptions& options) {
+std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears,
+                                    const AwqSearchOptions& options) {
   auto round = [&](float v) { return round_value(options.precision, v); };
   const float epsilon = round(1e-6f);
   int64_t columns = linears[0]->columns, rows = 0;
@@ -301,7 +316,8 @@ std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears, c
   return means;
 }
 
-Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchOptions& options, std::vector<float>& x) {
+Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchOptions& options,
+                                    std::vector<float>& x) {
   AwqLayerSearch search;
   Features features = run_and_capture(input, options.precision, x);
   search.scalings = groups_of(input);
@@ -320,8 +336,8 @@ Result<std::vector<AwqClip>> search_clips(const AwqLayerInput& input, const std:
   return clip_linears(input, scalings, options, run_and_capture(input, options.precision, x));
 }
 
-void apply_search_to_linear(const AwqLayerSearch& search, std::string_view module, DType precision, int64_t rows,
-                            int64_t columns, std::vector<float>& weight) {
+void apply_search_to_linear(const AwqLayerSearch& search, std::string_view module, DType precision,
+                            int64_t rows, int64_t columns, std::vector<float>& weight) {
   for (const AwqScaling& scaling : search.scalings) {
     if (scaling.previous == module) divide_rows(scaling.scales, precision, columns, weight);
     if (std::find(scaling.scaled.begin(), scaling.scaled.end(), module) != scaling.scaled.end())
@@ -342,7 +358,8 @@ void apply_search_to_vector(const AwqLayerSearch& search, std::string_view modul
                             std::vector<float>& values) {
   for (const AwqScaling& scaling : search.scalings)
     if (scaling.previous == module)
-      for (size_t c = 0; c < values.size(); ++c) values[c] = round_value(precision, values[c] / scaling.scales[c]);
+      for (size_t c = 0; c < values.size(); ++c)
+        values[c] = round_value(precision, values[c] / scaling.scales[c]);
 }
 
 void apply_search(const AwqLayerSearch& search, DType precision, LayerWeightsF32& weights) {

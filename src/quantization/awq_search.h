@@ -34,10 +34,10 @@ struct AwqScaling {
   std::optional<double> ratio;      // none: identity, or left unscaled
   std::vector<double> losses;       // of the grid, in order of ratio
   std::optional<double> identity_loss;
-  double output_mean_square = 0;    // of the unquantized output, to judge the losses by
-  std::vector<float> scales;        // [inputs of the scaled linears]
+  double output_mean_square = 0;  // of the unquantized output, to judge the losses by
+  std::vector<float> scales;      // [inputs of the scaled linears]
   std::vector<float> x_mean, w_mean;
-  std::string unscaled;             // why no scale was usable; "" when one was
+  std::string unscaled;  // why no scale was usable; "" when one was
 };
 
 struct AwqClip {
@@ -63,7 +63,8 @@ struct AwqLayerInput {
 // x: the layer's input [tokens, hidden]; becomes its output, computed with the unquantized weights as
 // AutoAWQ does, so that errors do not travel from layer to layer.
 // bad_input (unless switches.leave_non_finite): no finite loss in a group.
-Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchOptions& options, std::vector<float>& x);
+Result<AwqLayerSearch> search_layer(const AwqLayerInput& input, const AwqSearchOptions& options,
+                                    std::vector<float>& x);
 
 // The clips alone, for scalings found before (x: the layer's input, not changed).
 Result<std::vector<AwqClip>> search_clips(const AwqLayerInput& input, const std::vector<AwqScaling>& scalings,
@@ -72,8 +73,8 @@ Result<std::vector<AwqClip>> search_clips(const AwqLayerInput& input, const std:
 // Applies what a search found. `weights`: the whole layer.
 void apply_search(const AwqLayerSearch& search, DType precision, LayerWeightsF32& weights);
 // One linear's weight [rows, columns], or one norm's: for files written tensor by tensor.
-void apply_search_to_linear(const AwqLayerSearch& search, std::string_view module, DType precision, int64_t rows,
-                            int64_t columns, std::vector<float>& weight);
+void apply_search_to_linear(const AwqLayerSearch& search, std::string_view module, DType precision,
+                            int64_t rows, int64_t columns, std::vector<float>& weight);
 void apply_search_to_vector(const AwqLayerSearch& search, std::string_view module, DType precision,
                             std::vector<float>& values);  // a norm's weight or a linear's bias
 
@@ -81,6 +82,7 @@ void apply_search_to_vector(const AwqLayerSearch& search, std::string_view modul
 std::vector<float> awq_scales(std::span<const float> x_mean, std::span<const float> w_mean, double ratio,
                               const AwqSearchOptions& options);
 // Mean over rows of |w| / (its group's maximum + 1e-6), linears one under the other.
-std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears, const AwqSearchOptions& options);
+std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears,
+                                    const AwqSearchOptions& options);
 
 }  // namespace bm

@@ -34,8 +34,8 @@ Json header_of(const QuantizeOptions& o, const AwqSearchOptions& s, const Calibr
 }
 
 // The layer's weights as the quantizer reads them: after --dtype, checked.
-Result<LayerWeightsF32> read_layer(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets, int64_t layer,
-                                   DType precision) {
+Result<LayerWeightsF32> read_layer(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
+                                   int64_t layer, DType precision) {
   LayerWeightsF32 weights;
   for (const QuantizeTarget& target : targets) {
     LayerModule place = layer_module(target.spec.module);
@@ -43,8 +43,10 @@ Result<LayerWeightsF32> read_layer(const QuantizeSource& source, const std::vect
     BM_TRY(auto values, source.values(target.spec));
     if (precision == DType::f16)
       for (float& value : values) value = round_to_f16_fast(value);
-    if (place.module == "input_layernorm") weights.input_layernorm = std::move(values);
-    else if (place.module == "post_attention_layernorm") weights.post_attention_layernorm = std::move(values);
+    if (place.module == "input_layernorm")
+      weights.input_layernorm = std::move(values);
+    else if (place.module == "post_attention_layernorm")
+      weights.post_attention_layernorm = std::move(values);
     else if (LinearF32* linear = weights.find(place.module); linear && target.spec.shape.size() == 2) {
       linear->rows = target.rows;
       linear->columns = target.columns;
@@ -56,7 +58,8 @@ Result<LayerWeightsF32> read_layer(const QuantizeSource& source, const std::vect
   return weights;
 }
 
-DType stored_norm_dtype(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets, int64_t layer) {
+DType stored_norm_dtype(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
+                        int64_t layer) {
   for (const QuantizeTarget& target : targets) {
     LayerModule place = layer_module(target.spec.module);
     if (place.layer != layer || place.module != "input_layernorm") continue;
@@ -68,8 +71,8 @@ DType stored_norm_dtype(const QuantizeSource& source, const std::vector<Quantize
 
 class Searcher {
  public:
-  Searcher(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets, const QuantizeOptions& options,
-           const AwqSearchOptions& search, const std::string& folder)
+  Searcher(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
+           const QuantizeOptions& options, const AwqSearchOptions& search, const std::string& folder)
       : source_(source), targets_(targets), options_(options), search_(search), folder_(folder) {
     for (const QuantizeTarget& t : targets)
       if (t.quantized) packed_.push_back(t.spec.module);
@@ -77,8 +80,9 @@ class Searcher {
 
   Result<AwqSearch> run(uint64_t seed) {
     const ModelConfig& config = source_.config();
-    BM_TRY(auto calibration, read_calibration(options_.calibration, options_.samples, options_.calibration_block,
-                                              config.vocab, seed, [&] { return Tokenizer::load(source_.path()); }));
+    BM_TRY(auto calibration,
+           read_calibration(options_.calibration, options_.samples, options_.calibration_block, config.vocab,
+                            seed, [&] { return Tokenizer::load(source_.path()); }));
     log_info("calibration: " + std::to_string(calibration.blocks.size()) + " blocks of " +
              std::to_string(options_.calibration_block) + " tokens from " + calibration.source);
     Json header = header_of(options_, search_, calibration);
@@ -94,7 +98,8 @@ class Searcher {
       found.layers.push_back(std::move(result));
       progress.advance();
     }
-    BM_CHECK_OK(write_awq_search(path_join(folder_, "awq_search"), found.layers, 0, search_.group, search_.precision, header));
+    BM_CHECK_OK(write_awq_search(path_join(folder_, "awq_search"), found.layers, 0, search_.group,
+                                 search_.precision, header));
     found.record = std::move(header);
     return found;
   }
@@ -127,10 +132,12 @@ class Searcher {
     }
     AwqLayerInput input{source_.config(), weights,
                         [&](std::string_view module) {
-                          return std::find(packed_.begin(), packed_.end(), prefix + std::string(module)) != packed_.end();
+                          return std::find(packed_.begin(), packed_.end(), prefix + std::string(module)) !=
+                                 packed_.end();
                         },
                         lengths_, stored_norm_dtype(source_, targets_, layer)};
-    BM_TRY(auto result, search_layer(input, search_, stream_).in("layer " + std::to_string(layer)).in(source_.path()));
+    BM_TRY(auto result,
+           search_layer(input, search_, stream_).in("layer " + std::to_string(layer)).in(source_.path()));
     BM_CHECK_OK(write_awq_search(stem, {&result, 1}, layer, search_.group, search_.precision, header));
     return result;
   }
@@ -140,9 +147,9 @@ class Searcher {
   const QuantizeOptions& options_;
   const AwqSearchOptions& search_;
   const std::string& folder_;
-  std::vector<std::string> packed_;   // modules that will be quantized
-  std::vector<int64_t> lengths_;      // tokens per block
-  std::vector<float> stream_;         // [tokens, hidden], input of the next layer
+  std::vector<std::string> packed_;  // modules that will be quantized
+  std::vector<int64_t> lengths_;     // tokens per block
+  std::vector<float> stream_;        // [tokens, hidden], input of the next layer
 };
 
 // Sizes of a stored search against the model's: a search of another model must not be applied.
@@ -150,31 +157,38 @@ Status check_stored(const StoredAwqSearch& stored, const std::vector<QuantizeTar
                     const std::string& stem) {
   BM_TRY(int64_t was, stored.json.get_int("group_size"));
   if (was != group)
-    return bad_input("this search was made with group " + std::to_string(was), "give --group " + std::to_string(was)).in(stem + ".json");
+    return bad_input("this search was made with group " + std::to_string(was),
+                     "give --group " + std::to_string(was))
+        .in(stem + ".json");
   for (const QuantizeTarget& target : targets) {
     LayerModule place = layer_module(target.spec.module);
     if (place.layer < 0 || target.spec.shape.size() != 2) continue;
     const AwqLayerSearch& layer = stored.layers[static_cast<size_t>(place.layer)];
     auto misfit = [&](const std::string& what) {
-      return bad_input(what + " does not fit " + shape_text(target.spec.shape), "is this search of the same model?")
-          .in("module " + target.spec.module).in(stem + ".safetensors");
+      return bad_input(what + " does not fit " + shape_text(target.spec.shape),
+                       "is this search of the same model?")
+          .in("module " + target.spec.module)
+          .in(stem + ".safetensors");
     };
     for (const AwqScaling& s : layer.scalings) {
       auto size = static_cast<int64_t>(s.scales.size());
       if (s.previous == place.module && size != target.rows) return misfit("the scale after it");
-      if (std::find(s.scaled.begin(), s.scaled.end(), place.module) != s.scaled.end() && size != target.columns)
+      if (std::find(s.scaled.begin(), s.scaled.end(), place.module) != s.scaled.end() &&
+          size != target.columns)
         return misfit("the scale before it");
     }
     for (const AwqClip& clip : layer.clips)
-      if (clip.module == place.module && (static_cast<int64_t>(clip.clip_max.size()) != target.rows * clip.groups ||
-                                          target.columns % clip.groups != 0 || target.columns / clip.groups != group))
+      if (clip.module == place.module &&
+          (static_cast<int64_t>(clip.clip_max.size()) != target.rows * clip.groups ||
+           target.columns % clip.groups != 0 || target.columns / clip.groups != group))
         return misfit("the clip");
   }
   return {};
 }
 
 Result<AwqSearch> search_again(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
-                               const QuantizeOptions& options, const AwqSearchOptions& search, const std::string& folder) {
+                               const QuantizeOptions& options, const AwqSearchOptions& search,
+                               const std::string& folder) {
   std::string stem = path_join(options.search_from, "awq_search");
   BM_TRY(auto stored, read_awq_search(stem, 0, source.config().layers));
   BM_CHECK_OK(check_stored(stored, targets, search.group, stem));
@@ -215,7 +229,8 @@ Result<AwqSearchOptions> awq_search_options(const QuantizeOptions& options, Mode
   if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16))
     return bad_input("--search-dtype " + options.search_dtype + " is neither f32 nor f16");
   search.precision = *dtype;
-  if (options.group == 0) return bad_input("--group 0 (the whole row) is not searched", "use a group of 32, 64 or 128");
+  if (options.group == 0)
+    return bad_input("--group 0 (the whole row) is not searched", "use a group of 32, 64 or 128");
   return search;
 }
 
@@ -229,7 +244,8 @@ Result<AwqSearch> awq_search(const QuantizeSource& source, const std::vector<Qua
 uint64_t awq_memory_need(const ModelConfig& config, const QuantizeOptions& options) {
   auto tokens = static_cast<uint64_t>(options.samples * options.calibration_block);
   auto hidden = static_cast<uint64_t>(config.hidden), wide = static_cast<uint64_t>(config.intermediate);
-  uint64_t attention = static_cast<uint64_t>(config.q_width()) * 2 + static_cast<uint64_t>(config.kv_width()) * 2;
+  uint64_t attention =
+      static_cast<uint64_t>(config.q_width()) * 2 + static_cast<uint64_t>(config.kv_width()) * 2;
   uint64_t layer = hidden * (attention + 3 * wide);
   uint64_t embedding = static_cast<uint64_t>(config.vocab) * hidden;
   uint64_t features = tokens * (5 * hidden + 3 * wide);

@@ -57,19 +57,21 @@ Result<AwqScaling> scaling_from(const Json& json, const SafetensorsFile& file) {
   BM_TRY(s.output_mean_square, json.get_double("output_mean_square", 0.0));
   BM_TRY(s.unscaled, json.get_string("unscaled", ""));
   for (const auto& [part, target] : {std::pair<std::string_view, std::vector<float>*>{".scales", &s.scales},
-                                     {".x_mean", &s.x_mean}, {".w_mean", &s.w_mean}}) {
+                                     {".x_mean", &s.x_mean},
+                                     {".w_mean", &s.w_mean}}) {
     BM_TRY(auto view, file.get(previous + std::string(part)));
     BM_TRY(*target, to_f32(view));
   }
   for (float scale : s.scales)
-    if (!(scale > 0) || !std::isfinite(scale)) return bad_input("a scale is not positive").in("tensor " + previous + ".scales");
+    if (!(scale > 0) || !std::isfinite(scale))
+      return bad_input("a scale is not positive").in("tensor " + previous + ".scales");
   return s;
 }
 
 }  // namespace
 
-Status write_awq_search(const std::string& stem, std::span<const AwqLayerSearch> layers, int64_t first_layer, int64_t group,
-                        DType precision, const Json& header) {
+Status write_awq_search(const std::string& stem, std::span<const AwqLayerSearch> layers, int64_t first_layer,
+                        int64_t group, DType precision, const Json& header) {
   std::vector<NamedTensor> tensors;
   Json scaling = Json::array();
   auto add = [&](std::string name, const std::vector<float>& values, Shape shape) -> Status {
@@ -95,7 +97,8 @@ Status write_awq_search(const std::string& stem, std::span<const AwqLayerSearch>
       BM_CHECK_OK(add(name + ".group_abs_max", clip.group_abs_max, shape));
     }
   }
-  BM_CHECK_OK(write_safetensors(stem + ".safetensors", tensors, {{"format", "pt"}, {"group_size", std::to_string(group)}}));
+  BM_CHECK_OK(write_safetensors(stem + ".safetensors", tensors,
+                                {{"format", "pt"}, {"group_size", std::to_string(group)}}));
   Json json = header;
   json.set("scaling", std::move(scaling));
   return write_file_atomic(stem + ".json", json.dump_pretty(1) + "\n");
@@ -111,7 +114,8 @@ Result<StoredAwqSearch> read_awq_search(const std::string& stem, int64_t first_l
     LayerModule place = layer_module(name);
     if (place.layer < first_layer || place.layer >= first_layer + layers)
       return bad_input("\"" + std::string(name) + "\" is in no layer of this model",
-                       "is this search of the same model?").in(stem + ".safetensors");
+                       "is this search of the same model?")
+          .in(stem + ".safetensors");
     return place;
   };
   for (const Json& json : stored.json["scaling"].items()) {
@@ -127,7 +131,8 @@ Result<StoredAwqSearch> read_awq_search(const std::string& stem, int64_t first_l
       if (!entry) continue;
       if (entry->shape.size() != 3 || entry->shape[1] <= 0)
         return bad_input("its shape is " + shape_text(entry->shape) + ", expected [rows, groups, 1]")
-            .in("tensor " + name + ".clip_max").in(stem + ".safetensors");
+            .in("tensor " + name + ".clip_max")
+            .in(stem + ".safetensors");
       AwqClip clip;
       clip.module = module;
       clip.groups = entry->shape[1];

@@ -32,8 +32,10 @@ struct Taker {
 
   bool full() const { return static_cast<int64_t>(samples.size()) >= most; }
   void take(std::vector<int32_t> tokens) {
-    if (static_cast<int64_t>(tokens.size()) > block) ++result.dropped;
-    else if (!tokens.empty()) samples.push_back(std::move(tokens));
+    if (static_cast<int64_t>(tokens.size()) > block)
+      ++result.dropped;
+    else if (!tokens.empty())
+      samples.push_back(std::move(tokens));
   }
 };
 
@@ -46,7 +48,9 @@ Status read_lines(const std::string& path, int64_t vocabulary, const TokenizerSo
   while (!taker.full()) {
     BM_TRY(bool more, reader.next(value));
     if (!more) break;
-    auto line = [&](Error error) { return std::move(error).in("line " + std::to_string(reader.line())).in(path); };
+    auto line = [&](Error error) {
+      return std::move(error).in("line " + std::to_string(reader.line())).in(path);
+    };
     if (value.contains("ids")) {
       auto ids = ids_of(value["ids"], vocabulary);
       if (!ids) return line(ids.error());
@@ -68,7 +72,8 @@ struct Paragraph {
 };
 
 // Paragraphs of all articles, in an order that the seed and the text alone decide.
-Result<std::vector<Paragraph>> corpus_paragraphs(const std::string& folder, uint64_t seed, std::string& licence) {
+Result<std::vector<Paragraph>> corpus_paragraphs(const std::string& folder, uint64_t seed,
+                                                 std::string& licence) {
   BM_TRY(auto files, list_files(folder));
   std::vector<Paragraph> paragraphs;
   std::map<std::string, int64_t> licences;
@@ -95,7 +100,9 @@ Result<std::vector<Paragraph>> corpus_paragraphs(const std::string& folder, uint
       return {};
     }));
   }
-  if (!any) return bad_input("there are no articles-*.jsonl files in it", "give a corpus folder or a .jsonl file").in(folder);
+  if (!any)
+    return bad_input("there are no articles-*.jsonl files in it", "give a corpus folder or a .jsonl file")
+        .in(folder);
   for (const auto& [name, count] : licences)
     licence += (licence.empty() ? "" : ", ") + name + " (" + std::to_string(count) + " articles)";
   std::sort(paragraphs.begin(), paragraphs.end(), [](const Paragraph& a, const Paragraph& b) {
@@ -107,7 +114,8 @@ Result<std::vector<Paragraph>> corpus_paragraphs(const std::string& folder, uint
 Result<CalibrationBlocks> join_and_cut(Taker taker) {
   const int64_t block = taker.block;
   std::vector<int32_t> joined;
-  for (const std::vector<int32_t>& sample : taker.samples) joined.insert(joined.end(), sample.begin(), sample.end());
+  for (const std::vector<int32_t>& sample : taker.samples)
+    joined.insert(joined.end(), sample.begin(), sample.end());
   CalibrationBlocks result = std::move(taker.result);
   result.samples = static_cast<int64_t>(taker.samples.size());
   auto length = static_cast<size_t>(block);
@@ -118,14 +126,16 @@ Result<CalibrationBlocks> join_and_cut(Taker taker) {
   if (result.blocks.empty())
     return bad_input("the calibration text gives " + std::to_string(joined.size()) + " tokens in " +
                          std::to_string(result.samples) + " samples (" + std::to_string(result.dropped) +
-                         " longer than a block were dropped), less than one block of " + std::to_string(block),
+                         " longer than a block were dropped), less than one block of " +
+                         std::to_string(block),
                      "give more text, or another --calibration-block");
   return result;
 }
 
 }  // namespace
 
-Result<CalibrationBlocks> cut_blocks(const std::vector<std::vector<int32_t>>& samples, int64_t most_samples, int64_t block) {
+Result<CalibrationBlocks> cut_blocks(const std::vector<std::vector<int32_t>>& samples, int64_t most_samples,
+                                     int64_t block) {
   Taker taker{most_samples, block, {}, {}};
   for (const std::vector<int32_t>& sample : samples) {
     if (taker.full()) break;
@@ -134,8 +144,8 @@ Result<CalibrationBlocks> cut_blocks(const std::vector<std::vector<int32_t>>& sa
   return join_and_cut(std::move(taker));
 }
 
-Result<CalibrationBlocks> read_calibration(const std::string& path, int64_t most_samples, int64_t block, int64_t vocabulary,
-                                           uint64_t seed, const TokenizerSource& source) {
+Result<CalibrationBlocks> read_calibration(const std::string& path, int64_t most_samples, int64_t block,
+                                           int64_t vocabulary, uint64_t seed, const TokenizerSource& source) {
   Taker taker{most_samples, block, {}, {}};
   std::string licence, name;
   if (is_directory(path)) {

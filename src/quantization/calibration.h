@@ -21,13 +21,14 @@ struct CalibrationBlocks {
 };
 
 // Joins and cuts. bad_input when not even one block comes out: says how many tokens there are.
-Result<CalibrationBlocks> cut_blocks(const std::vector<std::vector<int32_t>>& samples, int64_t most_samples, int64_t block);
+Result<CalibrationBlocks> cut_blocks(const std::vector<std::vector<int32_t>>& samples, int64_t most_samples,
+                                     int64_t block);
 
 // path: JSON lines with "text" or "ids" (also .gz, .zst), or a corpus folder (articles-*.jsonl.zst), whose
 // articles are cut at blank lines and drawn in an order that depends on `seed` alone. The tokenizer is
 // asked for only when there is text. bad_input: a line with neither, ids outside the vocabulary.
-Result<CalibrationBlocks> read_calibration(const std::string& path, int64_t most_samples, int64_t block, int64_t vocabulary,
-                                           uint64_t seed,
-                                           const std::function<Result<std::shared_ptr<const Tokenizer>>()>& tokenizer);
+Result<CalibrationBlocks> read_calibration(
+    const std::string& path, int64_t most_samples, int64_t block, int64_t vocabulary, uint64_t seed,
+    const std::function<Result<std::shared_ptr<const Tokenizer>>()>& tokenizer);
 
 }  // namespace bm

@@ -36,7 +36,8 @@ std::vector<float> maxima_of(const std::vector<float>& weight, int64_t block) {
   std::vector<float> absmax(at(four_bit_blocks(count, block)));
   int64_t chunk = block * 256;  // whole blocks
   parallel_chunks(weight.size(), at(chunk), [&](size_t begin, size_t end) {
-    four_bit_absmax(weight.data() + begin, static_cast<int64_t>(end - begin), block, absmax.data() + begin / at(block));
+    four_bit_absmax(weight.data() + begin, static_cast<int64_t>(end - begin), block,
+                    absmax.data() + begin / at(block));
   });
   return absmax;
 }
@@ -45,14 +46,15 @@ std::vector<uint8_t> codes_of(const std::vector<float>& weight, FourBitKind kind
   std::vector<uint8_t> packed(at(four_bit_bytes(static_cast<int64_t>(weight.size()))));
   int64_t chunk = block * 256;
   parallel_chunks(weight.size(), at(chunk), [&](size_t begin, size_t end) {
-    four_bit_encode(kind, weight.data() + begin, static_cast<int64_t>(end - begin), block, packed.data() + begin / 2);
+    four_bit_encode(kind, weight.data() + begin, static_cast<int64_t>(end - begin), block,
+                    packed.data() + begin / 2);
   });
   return packed;
 }
 
 // Scales and zeros of all rows, and the codes if asked for, rows in parallel.
-AwqCodes awq_codes(const std::vector<float>& weight, int64_t rows, int64_t columns, const AwqGroupOptions& options,
-                   bool with_codes) {
+AwqCodes awq_codes(const std::vector<float>& weight, int64_t rows, int64_t columns,
+                   const AwqGroupOptions& options, bool with_codes) {
   AwqCodes all;
   all.rows = rows;
   all.columns = columns;
@@ -74,7 +76,8 @@ AwqCodes awq_codes(const std::vector<float>& weight, int64_t rows, int64_t colum
 
 }  // namespace
 
-std::string quant_state_json(const FourBitOptions& options, int64_t rows, int64_t columns, float nested_offset) {
+std::string quant_state_json(const FourBitOptions& options, int64_t rows, int64_t columns,
+                             float nested_offset) {
   Json state = Json::object({{"quant_type", options.kind == FourBitKind::nf4 ? "nf4" : "fp4"},
                              {"blocksize", options.block},
                              {"dtype", dtype_torch_name(options.dtype)},
@@ -87,8 +90,8 @@ std::string quant_state_json(const FourBitOptions& options, int64_t rows, int64_
   return state.dump_spaced();
 }
 
-Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target, const FourBitOptions& options,
-                                                   const WeightLoader& load) {
+Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target,
+                                                   const FourBitOptions& options, const WeightLoader& load) {
   const std::string name = target.spec.name;
   int64_t count = target.rows * target.columns, blocks = four_bit_blocks(count, options.block);
   Shape packed_shape = {four_bit_bytes(count), 1};
@@ -113,10 +116,11 @@ Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target,
       BM_TRY(auto weight, load());
       return owned(DType::u8, {blocks}, nest_absmax(maxima_of(weight, block)).codes);
     }));
-    tensors.push_back(output(name + ".nested_absmax", DType::f32, {nested_blocks}, [=]() -> Result<TensorView> {
-      BM_TRY(auto weight, load());
-      return owned(DType::f32, {nested_blocks}, nest_absmax(maxima_of(weight, block)).absmax);
-    }));
+    tensors.push_back(
+        output(name + ".nested_absmax", DType::f32, {nested_blocks}, [=]() -> Result<TensorView> {
+          BM_TRY(auto weight, load());
+          return owned(DType::f32, {nested_blocks}, nest_absmax(maxima_of(weight, block)).absmax);
+        }));
     tensors.push_back(output(name + ".nested_quant_map", DType::f32, {256}, []() -> Result<TensorView> {
       return owned(DType::f32, {256}, std::vector<float>(dynamic_map().begin(), dynamic_map().end()));
     }));
@@ -126,9 +130,10 @@ Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target,
   }));
   std::string state = quant_state_json(options, target.rows, target.columns, offset);
   Shape state_shape = {static_cast<int64_t>(state.size())};
-  tensors.push_back(output(name + ".quant_state.bitsandbytes__" + (kind == FourBitKind::nf4 ? "nf4" : "fp4"), DType::u8,
-                           state_shape, [=]() -> Result<TensorView> {
-                             return owned(DType::u8, state_shape, std::vector<char>(state.begin(), state.end()));
+  tensors.push_back(output(name + ".quant_state.bitsandbytes__" + (kind == FourBitKind::nf4 ? "nf4" : "fp4"),
+                           DType::u8, state_shape, [=]() -> Result<TensorView> {
+                             return owned(DType::u8, state_shape,
+                                          std::vector<char>(state.begin(), state.end()));
                            }));
   return tensors;
 }
@@ -158,8 +163,8 @@ std::vector<OutputTensor> int8_tensors(const QuantizeTarget& target, const Weigh
   return tensors;
 }
 
-std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout, const AwqGroupOptions& options,
-                                      const WeightLoader& load) {
+std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout,
+                                      const AwqGroupOptions& options, const WeightLoader& load) {
   int64_t rows = target.rows, columns = target.columns, groups = columns / options.group;
   int64_t width = awq_zero_width(columns, options.group);
   bool gemm = layout == AwqLayout::gemm;
@@ -171,19 +176,22 @@ std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout la
     return awq_pack_parameters(awq_codes(weight, rows, columns, options, false), layout);
   };
   std::vector<OutputTensor> tensors;
-  tensors.push_back(output(target.spec.module + ".qweight", DType::i32, weight_shape, [=]() -> Result<TensorView> {
-    BM_TRY(auto weight, load());
-    AwqPacked packed = awq_pack(awq_codes(weight, rows, columns, options, true), layout);
-    return owned(DType::i32, weight_shape, std::move(packed.qweight));
-  }));
-  tensors.push_back(output(target.spec.module + ".qzeros", DType::i32, zero_shape, [=]() -> Result<TensorView> {
-    BM_TRY(auto packed, parameters());
-    return owned(DType::i32, zero_shape, std::move(packed.qzeros));
-  }));
-  tensors.push_back(output(target.spec.module + ".scales", DType::f16, scale_shape, [=]() -> Result<TensorView> {
-    BM_TRY(auto packed, parameters());
-    return owned(DType::f16, scale_shape, std::move(packed.scales));
-  }));
+  tensors.push_back(
+      output(target.spec.module + ".qweight", DType::i32, weight_shape, [=]() -> Result<TensorView> {
+        BM_TRY(auto weight, load());
+        AwqPacked packed = awq_pack(awq_codes(weight, rows, columns, options, true), layout);
+        return owned(DType::i32, weight_shape, std::move(packed.qweight));
+      }));
+  tensors.push_back(
+      output(target.spec.module + ".qzeros", DType::i32, zero_shape, [=]() -> Result<TensorView> {
+        BM_TRY(auto packed, parameters());
+        return owned(DType::i32, zero_shape, std::move(packed.qzeros));
+      }));
+  tensors.push_back(
+      output(target.spec.module + ".scales", DType::f16, scale_shape, [=]() -> Result<TensorView> {
+        BM_TRY(auto packed, parameters());
+        return owned(DType::f16, scale_shape, std::move(packed.scales));
+      }));
   return tensors;
 }
 

@@ -28,15 +28,16 @@ struct FourBitOptions {
 
 // Tensors of a bitsandbytes 4-bit linear. Double quantization reads the weight once here, because the
 // mean of the maxima stands in quant_state, whose length is part of the file's header.
-Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target, const FourBitOptions& options,
-                                                   const WeightLoader& load);
+Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target,
+                                                   const FourBitOptions& options, const WeightLoader& load);
 // Tensors of a bitsandbytes 8-bit linear.
 std::vector<OutputTensor> int8_tensors(const QuantizeTarget& target, const WeightLoader& load);
 // Tensors of an AutoAWQ linear (qweight, qzeros, scales) of the given layout.
-std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout, const AwqGroupOptions& options,
-                                      const WeightLoader& load);
+std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout,
+                                      const AwqGroupOptions& options, const WeightLoader& load);
 
 // The JSON of quant_state, as bitsandbytes writes it.
-std::string quant_state_json(const FourBitOptions& options, int64_t rows, int64_t columns, float nested_offset);
+std::string quant_state_json(const FourBitOptions& options, int64_t rows, int64_t columns,
+                             float nested_offset);
 
 }  // namespace bm

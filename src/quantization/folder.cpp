@@ -9,7 +9,9 @@
 namespace bm {
 namespace {
 
-FourBitKind kind_of(QuantizeMethod method) { return method == QuantizeMethod::fp4 ? FourBitKind::fp4 : FourBitKind::nf4; }
+FourBitKind kind_of(QuantizeMethod method) {
+  return method == QuantizeMethod::fp4 ? FourBitKind::fp4 : FourBitKind::nf4;
+}
 
 AwqLayout layout_of(QuantizeMethod method) {
   return method == QuantizeMethod::awq_gemv ? AwqLayout::gemv : AwqLayout::gemm;
@@ -20,9 +22,11 @@ Result<OutputTensor> plain_tensor(const FolderPlan& plan, const WeightSpec& spec
   BM_TRY(auto dtype, plan.source.dtype_of(spec));
   const QuantizeSource& source = plan.source;
   if (!plan.is_changed || !plan.is_changed(spec))
-    return OutputTensor{TensorSpec{spec.name, dtype, spec.shape}, [&source, spec] { return source.plain(spec); }};
+    return OutputTensor{TensorSpec{spec.name, dtype, spec.shape},
+                        [&source, spec] { return source.plain(spec); }};
   WeightValues changed = plan.changed;
-  return OutputTensor{TensorSpec{spec.name, dtype, spec.shape}, [changed, spec, dtype]() -> Result<TensorView> {
+  return OutputTensor{TensorSpec{spec.name, dtype, spec.shape},
+                      [changed, spec, dtype]() -> Result<TensorView> {
                         BM_TRY(auto values, changed(spec));
                         Tensor tensor(DType::f32, spec.shape);
                         std::copy(values.begin(), values.end(), tensor.as<float>());
@@ -35,8 +39,9 @@ Result<OutputTensor> plain_tensor(const FolderPlan& plan, const WeightSpec& spec
 Status check_f16_range(const std::vector<float>& values, const WeightSpec& spec) {
   for (float value : values)
     if (value >= 65520.0f || value <= -65520.0f)
-      return bad_input("it holds " + std::to_string(value) + ", beyond float16, through which this format passes",
-                       "leave the module out with --skip " + spec.module)
+      return bad_input(
+                 "it holds " + std::to_string(value) + ", beyond float16, through which this format passes",
+                 "leave the module out with --skip " + spec.module)
           .in("tensor " + spec.name);
   return {};
 }
@@ -84,7 +89,8 @@ Result<DType> model_dtype(const FolderPlan& plan) {
 
 std::string loading_lines(QuantizeMethod method) {
   if (is_awq_file(method))
-    return "`transformers` (with AutoAWQ's or GPTQModel's kernels), `vllm serve` and biomistral load it as any other folder.";
+    return "`transformers` (with AutoAWQ's or GPTQModel's kernels), `vllm serve` and biomistral load it as "
+           "any other folder.";
   return "`transformers` with bitsandbytes and biomistral load it as any other folder.";
 }
 
@@ -104,7 +110,8 @@ Result<std::vector<OutputTensor>> folder_tensors(const FolderPlan& plan) {
     const QuantizeSource& source = plan.source;
     WeightSpec spec = target.spec;
     WeightLoader load = [&source, spec] { return source.values(spec); };
-    if (plan.is_changed && plan.is_changed(spec)) load = [changed = plan.changed, spec] { return changed(spec); };
+    if (plan.is_changed && plan.is_changed(spec))
+      load = [changed = plan.changed, spec] { return changed(spec); };
     if (plan.method == QuantizeMethod::int8) {
       append(int8_tensors(target, [load, spec]() -> Result<std::vector<float>> {
         BM_TRY(auto values, load());
@@ -132,8 +139,10 @@ Result<Json> folder_config(const FolderPlan& plan) {
     const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";
     config.set(key, dtype_torch_name(*plan.source.cast()));
   }
-  std::string compute(plan.peer_defaults || plan.method == QuantizeMethod::int8 ? "float32" : dtype_torch_name(dtype));
-  config.set("quantization_config", is_awq_file(plan.method) ? awq_config(plan) : bitsandbytes_config(plan, compute));
+  std::string compute(plan.peer_defaults || plan.method == QuantizeMethod::int8 ? "float32"
+                                                                                : dtype_torch_name(dtype));
+  config.set("quantization_config",
+             is_awq_file(plan.method) ? awq_config(plan) : bitsandbytes_config(plan, compute));
   return config;
 }
 
@@ -141,7 +150,8 @@ Status copy_side_files(const std::string& source, const std::string& folder, boo
   if (!is_directory(source)) return {};  // a .gguf file has none beside it
   BM_TRY(auto copied, copy_tokenizer_files(source, folder));
   std::string generation = path_join(folder, "generation_config.json");
-  if (!sets_do_sample || std::find(copied.begin(), copied.end(), "generation_config.json") == copied.end()) return {};
+  if (!sets_do_sample || std::find(copied.begin(), copied.end(), "generation_config.json") == copied.end())
+    return {};
   BM_TRY(auto config, read_json_file(generation));
   config.set("do_sample", true);
   return write_file_atomic(generation, config.dump_pretty() + "\n");
@@ -149,7 +159,8 @@ Status copy_side_files(const std::string& source, const std::string& folder, boo
 
 std::string model_card(const ModelCard& card) {
   const QuantizeReport& r = card.report;
-  std::string text = "---\nbase_model: " + path_name(card.model) + "\ntags:\n- quantized\n- " + card.method + "\n---\n\n";
+  std::string text =
+      "---\nbase_model: " + path_name(card.model) + "\ntags:\n- quantized\n- " + card.method + "\n---\n\n";
   text += "# " + path_name(card.model) + ", " + card.method + "\n\n";
   text += std::to_string(r.quantized) + " linear layers are stored as " + card.method + "; weights take " +
           format_bytes(r.bytes_after) + " instead of " + format_bytes(r.bytes_before) + ". ";
@@ -173,8 +184,10 @@ std::string model_card(const ModelCard& card) {
   }
   if (r.quality.is_object())
     text += "## What it lost\n\nMeasured on " + r.quality["data"].as_string() + " (" +
-            std::to_string(r.quality["tokens"].as_int()) + " tokens):\n\n```json\n" + r.quality.dump_pretty() + "\n```\n\n";
-  text += "Made with biomistral " + program_version() + ". What it was made from and how stands in `manifest.json`.\n";
+            std::to_string(r.quality["tokens"].as_int()) + " tokens):\n\n```json\n" +
+            r.quality.dump_pretty() + "\n```\n\n";
+  text += "Made with biomistral " + program_version() +
+          ". What it was made from and how stands in `manifest.json`.\n";
   return text;
 }
 

@@ -13,7 +13,8 @@ namespace bm {
 namespace {
 
 // Windows of at most `block` tokens out of the lines of a file.
-Result<std::vector<std::vector<int32_t>>> windows_of(const std::string& data, const Model& model, int64_t block, int64_t most) {
+Result<std::vector<std::vector<int32_t>>> windows_of(const std::string& data, const Model& model,
+                                                     int64_t block, int64_t most) {
   std::vector<std::vector<int32_t>> windows;
   BM_TRY(auto reader, JsonlReader::open(data));
   Json value;
@@ -24,15 +25,21 @@ Result<std::vector<std::vector<int32_t>>> windows_of(const std::string& data, co
     std::vector<int32_t> ids;
     if (value["ids"].is_array()) {
       for (const Json& id : value["ids"].items()) {
-        if (!id.is_integer()) return bad_input("\"ids\" holds something that is no id").in("line " + std::to_string(reader.line())).in(data);
+        if (!id.is_integer())
+          return bad_input("\"ids\" holds something that is no id")
+              .in("line " + std::to_string(reader.line()))
+              .in(data);
         ids.push_back(static_cast<int32_t>(id.as_int()));
       }
     } else {
       if (!value["text"].is_string() || !model.tokenizer())
-        return bad_input("the line has no text or ids that this model can read").in("line " + std::to_string(reader.line())).in(data);
+        return bad_input("the line has no text or ids that this model can read")
+            .in("line " + std::to_string(reader.line()))
+            .in(data);
       ids = model.tokenizer()->encode(value["text"].as_string());
     }
-    for (size_t begin = 0; begin + 2 <= ids.size() && static_cast<int64_t>(windows.size()) < most; begin += length) {
+    for (size_t begin = 0; begin + 2 <= ids.size() && static_cast<int64_t>(windows.size()) < most;
+         begin += length) {
       auto first = ids.begin() + static_cast<ptrdiff_t>(begin);
       windows.emplace_back(first, first + static_cast<ptrdiff_t>(std::min(length, ids.size() - begin)));
     }
@@ -72,7 +79,8 @@ struct Totals {
     divergences.push_back(std::max(0.0, divergence));
     loss_before -= p[static_cast<size_t>(target)];
     loss_after -= q[static_cast<size_t>(target)];
-    bool same = std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
+    bool same =
+        std::max_element(p.begin(), p.end()) - p.begin() == std::max_element(q.begin(), q.end()) - q.begin();
     same_top += same ? 1 : 0;
   }
 };
@@ -96,8 +104,8 @@ Json totals_json(Totals& t, const std::string& data, int64_t block) {
 
 }  // namespace
 
-Result<Json> measure_quality(const std::string& original, const std::string& quantized, const std::string& data,
-                             int64_t block, int64_t max_windows) {
+Result<Json> measure_quality(const std::string& original, const std::string& quantized,
+                             const std::string& data, int64_t block, int64_t max_windows) {
   BM_TRY(auto before, Model::load(original, {}));
   BM_TRY(auto after, Model::load(quantized, {}));
   BM_TRY(auto windows, windows_of(data, *before, block, max_windows));

@@ -15,19 +15,25 @@
 namespace bm {
 namespace {
 
-bool searches(QuantizeMethod method) { return method == QuantizeMethod::awq_gemm || method == QuantizeMethod::awq_gemv; }
+bool searches(QuantizeMethod method) {
+  return method == QuantizeMethod::awq_gemm || method == QuantizeMethod::awq_gemv;
+}
 
 Result<StageIdentity> identity_of(const QuantizeOptions& options, const CommonOptions& common) {
   Fields fields;
   QuantizeOptions copy = options;
   describe(fields, copy);
-  StageIdentity identity{.verb = "quantize", .options = fields.dump_identity(), .inputs = {}, .seed = common.seed_or(0),
+  StageIdentity identity{.verb = "quantize",
+                         .options = fields.dump_identity(),
+                         .inputs = {},
+                         .seed = common.seed_or(0),
                          .mode = common.mode};
   identity.options.set("limit", common.limit);
   BM_TRY(auto model, stage_input("model", options.model));
   identity.inputs.push_back(std::move(model));
   for (const auto& [role, path] : {std::pair<std::string, std::string>{"calibration", options.calibration},
-                                   {"search-from", options.search_from}, {"quality", options.quality}}) {
+                                   {"search-from", options.search_from},
+                                   {"quality", options.quality}}) {
     if (path.empty()) continue;
     BM_TRY(auto input, stage_input(role, path));
     identity.inputs.push_back(std::move(input));
@@ -62,7 +68,8 @@ Status check_search_options(const QuantizeOptions& options, Mode mode) {
 }
 
 void say_skipped(const QuantizeReport& report) {
-  for (const SkippedModule& skipped : report.skipped) log_warning(skipped.name + " is left as it is: " + skipped.reason);
+  for (const SkippedModule& skipped : report.skipped)
+    log_warning(skipped.name + " is left as it is: " + skipped.reason);
   for (const std::string& line : report.unscaled) log_warning(line);
 }
 
@@ -110,7 +117,8 @@ uint64_t folder_bytes(const std::vector<OutputTensor>& tensors) {
 }
 
 // Search, pack, measure, describe; the stage's folder is open.
-Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, StageFolder& stage, QuantizeReport& report) {
+Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, StageFolder& stage,
+                 QuantizeReport& report) {
   const QuantizeOptions& options = plan.options;
   double started = now_seconds();
   AwqSearch found;
@@ -120,8 +128,8 @@ Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, Stage
     for (size_t i = 0; i < found.layers.size(); ++i)
       for (const AwqScaling& scaling : found.layers[i].scalings)
         if (!scaling.unscaled.empty())
-          report.unscaled.push_back("model.layers." + std::to_string(i) + ", scaling after " + scaling.previous + ": " +
-                                    scaling.unscaled);
+          report.unscaled.push_back("model.layers." + std::to_string(i) + ", scaling after " +
+                                    scaling.previous + ": " + scaling.unscaled);
     connect_search(plan, found, search.precision, !search.switches.float32_codes);
   }
   double searched = now_seconds();
@@ -132,13 +140,16 @@ Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, Stage
   HfFolderOptions folder;
   folder.progress_label = "quantizing to " + options.method;
   BM_CHECK_OK(write_hf_folder(options.out, config, tensors, folder));
-  BM_CHECK_OK(copy_side_files(options.model, options.out, searches(plan.method) && awq_switches(mode).sets_do_sample));
+  BM_CHECK_OK(copy_side_files(options.model, options.out,
+                              searches(plan.method) && awq_switches(mode).sets_do_sample));
   double written = now_seconds();
   if (!options.quality.empty()) {
-    BM_TRY(report.quality, measure_quality(options.model, options.out, options.quality, options.calibration_block));
+    BM_TRY(report.quality,
+           measure_quality(options.model, options.out, options.quality, options.calibration_block));
     BM_CHECK_OK(write_file_atomic(stage.file("quality.json"), report.quality.dump_pretty() + "\n"));
   }
-  ModelCard card{options.model, options.method, found.calibration, found.calibration_licence, common.mode, report, options};
+  ModelCard card{options.model, options.method, found.calibration, found.calibration_licence, common.mode,
+                 report,        options};
   BM_CHECK_OK(write_file_atomic(stage.file("README.md"), model_card(card)));
   BM_CHECK_OK(remove_all(stage.file("search")));
   return stage.finish(report.json(), Json::object({{"search_seconds", searched - started},
@@ -148,33 +159,45 @@ Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, Stage
 }  // namespace
 
 void describe(Fields& f, QuantizeOptions& o) {
-  f.add("method", o.method, "format to write", {.choices = {"awq-gemm", "awq-gemv", "rtn", "nf4", "fp4", "int8"}});
+  f.add("method", o.method, "format to write",
+        {.choices = {"awq-gemm", "awq-gemv", "rtn", "nf4", "fp4", "int8"}});
   f.add("group", o.group, "inputs that share a scale (AWQ, rtn); 0 = the whole row", {.unit = "inputs"});
   f.add("block", o.block, "values that share a maximum (nf4, fp4)", {.unit = "values"});
   f.add("double-quant", o.double_quant, "quantize the block maxima too (nf4, fp4)");
-  f.add("dtype", o.dtype, "cast weights to this before quantizing, and store what is not quantized in it; default: as stored",
+  f.add("dtype", o.dtype,
+        "cast weights to this before quantizing, and store what is not quantized in it; default: as stored",
         {.choices = {"", "f32", "f16", "bf16", "float32", "float16", "bfloat16"}});
-  f.add("skip", o.skip, "modules left as they are, besides embeddings and head, e.g. down_proj or model.layers.0");
-  f.add("search-dtype", o.search_dtype, "arithmetic of the AWQ search", {.choices = {"f32", "f16", "float32", "float16"}});
+  f.add("skip", o.skip,
+        "modules left as they are, besides embeddings and head, e.g. down_proj or model.layers.0");
+  f.add("search-dtype", o.search_dtype, "arithmetic of the AWQ search",
+        {.choices = {"f32", "f16", "float32", "float16"}});
   f.add("clip", o.clip, "search clip maxima (AWQ)");
-  f.add("duo-scaling", o.duo_scaling, "scales from activations and weights; off: from activations alone (AWQ)");
+  f.add("duo-scaling", o.duo_scaling,
+        "scales from activations and weights; off: from activations alone (AWQ)");
   f.add("grid", o.grid, "ratios tried per scaling group (AWQ)");
   f.add("calibration", o.calibration, "text to search on: JSON lines with text or ids, or a corpus folder",
         {.unit = "file or folder", .result_neutral = true});
   f.add("samples", o.samples, "calibration samples", {.unit = "samples"});
   f.add("calibration-block", o.calibration_block,
-        "tokens of a calibration block; longer samples are dropped, the others joined and cut to it", {.unit = "tokens"});
+        "tokens of a calibration block; longer samples are dropped, the others joined and cut to it",
+        {.unit = "tokens"});
   f.add("search-from", o.search_from, "pack the search of an earlier AWQ run again, without searching",
         {.unit = "folder", .result_neutral = true});
-  f.add("quality", o.quality, "text to measure the loss on; writes quality.json", {.unit = "file", .result_neutral = true});
+  f.add("quality", o.quality, "text to measure the loss on; writes quality.json",
+        {.unit = "file", .result_neutral = true});
 }
 
 Json QuantizeReport::json() const {
   Json left = Json::array(), without = Json::array();
-  for (const SkippedModule& s : skipped) left.push_back(Json::object({{"module", s.name}, {"reason", s.reason}}));
+  for (const SkippedModule& s : skipped)
+    left.push_back(Json::object({{"module", s.name}, {"reason", s.reason}}));
   for (const std::string& line : unscaled) without.push_back(line);
-  return Json::object({{"quantized_linears", quantized}, {"left_as_they_are", left}, {"unscaled_groups", without},
-                       {"bytes_before", bytes_before}, {"bytes_after", bytes_after}, {"quality", quality}});
+  return Json::object({{"quantized_linears", quantized},
+                       {"left_as_they_are", left},
+                       {"unscaled_groups", without},
+                       {"bytes_before", bytes_before},
+                       {"bytes_after", bytes_after},
+                       {"quality", quality}});
 }
 
 Result<QuantizeReport> quantize(const QuantizeOptions& options, const CommonOptions& common) {
@@ -185,8 +208,10 @@ Result<QuantizeReport> quantize(const QuantizeOptions& options, const CommonOpti
   BM_TRY(auto source, QuantizeSource::open(options.model, options.dtype));
   BM_TRY(auto targets, plan_targets(source.config(), options, method, common.limit));
   QuantizeReport report = start_report(source, targets, options);
-  FolderPlan plan{source, options, method, targets, packing_of(options, mode), mode != Mode::corrected, {}, {}};
-  report.memory_need = searches(method) ? awq_memory_need(source.config(), options) : source.stored_bytes() / 4;
+  FolderPlan plan{source, options, method, targets, packing_of(options, mode), mode != Mode::corrected,
+                  {},     {}};
+  report.memory_need =
+      searches(method) ? awq_memory_need(source.config(), options) : source.stored_bytes() / 4;
   if (common.dry_run) {
     report.dry_run = true;
     BM_TRY(auto tensors, folder_tensors(plan));

@@ -49,12 +49,12 @@ struct QuantizeReport {
   std::string out;
   bool already_complete = false;
   bool dry_run = false;
-  int64_t quantized = 0;                // linears
-  std::vector<SkippedModule> skipped;   // linears left as they are
-  std::vector<std::string> unscaled;    // AWQ: scaling groups without a usable loss, with the reason
+  int64_t quantized = 0;                       // linears
+  std::vector<SkippedModule> skipped;          // linears left as they are
+  std::vector<std::string> unscaled;           // AWQ: scaling groups without a usable loss, with the reason
   uint64_t bytes_before = 0, bytes_after = 0;  // of weights
-  uint64_t memory_need = 0;             // estimate, bytes
-  Json quality;                         // what quality.json holds; null when not asked for
+  uint64_t memory_need = 0;                    // estimate, bytes
+  Json quality;                                // what quality.json holds; null when not asked for
   Json json() const;
 };
 

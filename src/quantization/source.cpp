@@ -8,7 +8,9 @@
 namespace bm {
 namespace {
 
-bool is_plain_float(DType dtype) { return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16; }
+bool is_plain_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
 
 }  // namespace
 
@@ -35,7 +37,9 @@ Result<QuantizeSource> QuantizeSource::open(const std::string& path, const std::
       return bad_input("--dtype " + dtype + " is none of f32, f16, bf16");
   }
   if (exists(path_join(path, "adapter_config.json")))
-    return bad_input("this is an adapter folder", "merge it first: biomistral merge adapter MODEL ADAPTER OUT").in(path);
+    return bad_input("this is an adapter folder",
+                     "merge it first: biomistral merge adapter MODEL ADAPTER OUT")
+        .in(path);
   BM_TRY(auto checkpoint, Checkpoint::open(path));
   BM_TRY(auto config, parse_model_config(checkpoint.config()).in(path));
   BM_CHECK_OK(check_quantization_config(config.quantization).in(path));

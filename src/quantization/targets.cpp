@@ -31,26 +31,30 @@ int64_t held_by(std::span<const QuantizeTarget> targets, QuantizeMethod method, 
   int64_t held = 0;
   for (const QuantizeTarget& t : targets)
     if (t.spec.linear && !kind_of(t.spec.module).empty() && !t.reason.starts_with("--"))
-      held += awq_misfit(layout_of(method), t.rows, t.columns, group == 0 ? t.columns : group).empty() ? 1 : 0;
+      held +=
+          awq_misfit(layout_of(method), t.rows, t.columns, group == 0 ? t.columns : group).empty() ? 1 : 0;
   return held;
 }
 
 // An error when another usual group size would hold more linears: quantizing a part of them by accident
 // must not pass in silence.
-Status check_group(std::span<const QuantizeTarget> targets, const QuantizeOptions& options, QuantizeMethod method) {
+Status check_group(std::span<const QuantizeTarget> targets, const QuantizeOptions& options,
+                   QuantizeMethod method) {
   int64_t held = held_by(targets, method, options.group);
   std::string better, example;
   for (int64_t group : {int64_t{128}, int64_t{64}, int64_t{32}})
-    if (held_by(targets, method, group) > held) better += (better.empty() ? "" : ", ") + std::to_string(group);
+    if (held_by(targets, method, group) > held)
+      better += (better.empty() ? "" : ", ") + std::to_string(group);
   for (const QuantizeTarget& t : targets)
     if (example.empty() && t.spec.linear && !t.reason.empty() && !t.reason.starts_with("--"))
       example = t.spec.module + ": " + t.reason;
   if (!better.empty())
-    return bad_input("--group " + std::to_string(options.group) + " does not fit this model (" + example + ")",
-                     "group sizes that fit more of its linears: --group " + better +
-                         "; or leave those out with --skip");
+    return bad_input(
+        "--group " + std::to_string(options.group) + " does not fit this model (" + example + ")",
+        "group sizes that fit more of its linears: --group " + better + "; or leave those out with --skip");
   if (held == 0)
-    return bad_input("no linear of this model fits the format (" + example + ")", "use nf4 or int8, which take any size");
+    return bad_input("no linear of this model fits the format (" + example + ")",
+                     "use nf4 or int8, which take any size");
   return {};
 }
 
@@ -58,8 +62,9 @@ Status check_group(std::span<const QuantizeTarget> targets, const QuantizeOption
 
 Result<QuantizeMethod> parse_quantize_method(const std::string& name) {
   constexpr std::pair<std::string_view, QuantizeMethod> methods[] = {
-      {"awq-gemm", QuantizeMethod::awq_gemm}, {"awq-gemv", QuantizeMethod::awq_gemv}, {"rtn", QuantizeMethod::rtn},
-      {"nf4", QuantizeMethod::nf4},           {"fp4", QuantizeMethod::fp4},           {"int8", QuantizeMethod::int8}};
+      {"awq-gemm", QuantizeMethod::awq_gemm}, {"awq-gemv", QuantizeMethod::awq_gemv},
+      {"rtn", QuantizeMethod::rtn},           {"nf4", QuantizeMethod::nf4},
+      {"fp4", QuantizeMethod::fp4},           {"int8", QuantizeMethod::int8}};
   std::vector<std::string> names;
   for (const auto& [known, method] : methods) {
     if (name == known) return method;
@@ -106,7 +111,8 @@ Result<std::vector<QuantizeTarget>> plan_targets(const ModelConfig& config, cons
       }
     if (target.spec.linear && !kind.empty() && target.reason.empty()) {
       target.reason = misfit_of(method, target.rows, target.columns, options);
-      if (target.reason.empty() && limit > 0 && quantized >= limit) target.reason = "--limit " + std::to_string(limit);
+      if (target.reason.empty() && limit > 0 && quantized >= limit)
+        target.reason = "--limit " + std::to_string(limit);
       target.quantized = target.reason.empty();
       quantized += target.quantized ? 1 : 0;
     }
@@ -124,7 +130,8 @@ Result<std::vector<QuantizeTarget>> plan_targets(const ModelConfig& config, cons
 std::vector<SkippedModule> skipped_modules(std::span<const QuantizeTarget> targets) {
   std::vector<SkippedModule> skipped;
   for (const QuantizeTarget& t : targets)
-    if (t.spec.linear && !t.quantized && !kind_of(t.spec.module).empty()) skipped.push_back({t.spec.module, t.reason});
+    if (t.spec.linear && !t.quantized && !kind_of(t.spec.module).empty())
+      skipped.push_back({t.spec.module, t.reason});
   return skipped;
 }
 

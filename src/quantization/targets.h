@@ -20,7 +20,7 @@ inline bool is_awq_file(QuantizeMethod m) {
 }
 
 struct QuantizeTarget {
-  WeightSpec spec;     // its weight
+  WeightSpec spec;  // its weight
   int64_t rows = 0, columns = 0;
   bool quantized = false;
   std::string reason;  // why not

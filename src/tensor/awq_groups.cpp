@@ -108,9 +108,15 @@ AwqCodes quantize(std::span<const float> weights, int64_t rows, int64_t columns,
   out.scales.resize(groups);
   if (o.zero_point) out.zeros.resize(groups);
   switch (o.precision) {
-    case DType::f16: quantize_into<RoundF16>(weights, o, with_codes, out); break;
-    case DType::bf16: quantize_into<RoundBf16>(weights, o, with_codes, out); break;
-    default: quantize_into<RoundF32>(weights, o, with_codes, out); break;
+    case DType::f16:
+      quantize_into<RoundF16>(weights, o, with_codes, out);
+      break;
+    case DType::bf16:
+      quantize_into<RoundBf16>(weights, o, with_codes, out);
+      break;
+    default:
+      quantize_into<RoundF32>(weights, o, with_codes, out);
+      break;
   }
   return out;
 }
@@ -119,17 +125,26 @@ AwqCodes quantize(std::span<const float> weights, int64_t rows, int64_t columns,
 
 AwqGroupParameters awq_group_parameters(const float* values, const AwqGroupOptions& options) {
   switch (options.precision) {
-    case DType::f16: return parameters<RoundF16>(values, options);
-    case DType::bf16: return parameters<RoundBf16>(values, options);
-    default: return parameters<RoundF32>(values, options);
+    case DType::f16:
+      return parameters<RoundF16>(values, options);
+    case DType::bf16:
+      return parameters<RoundBf16>(values, options);
+    default:
+      return parameters<RoundF32>(values, options);
   }
 }
 
 void awq_pseudo_quantize_groups(float* values, int64_t count, const AwqGroupOptions& options) {
   switch (options.precision) {
-    case DType::f16: pseudo_quantize<RoundF16>(values, count, options); break;
-    case DType::bf16: pseudo_quantize<RoundBf16>(values, count, options); break;
-    default: pseudo_quantize<RoundF32>(values, count, options); break;
+    case DType::f16:
+      pseudo_quantize<RoundF16>(values, count, options);
+      break;
+    case DType::bf16:
+      pseudo_quantize<RoundBf16>(values, count, options);
+      break;
+    default:
+      pseudo_quantize<RoundF32>(values, count, options);
+      break;
   }
 }
 
@@ -137,7 +152,8 @@ void awq_pseudo_quantize(float* weights, int64_t rows, int64_t columns, const Aw
   awq_pseudo_quantize_groups(weights, rows * columns, options);
 }
 
-AwqCodes awq_quantize(std::span<const float> weights, int64_t rows, int64_t columns, const AwqGroupOptions& options) {
+AwqCodes awq_quantize(std::span<const float> weights, int64_t rows, int64_t columns,
+                      const AwqGroupOptions& options) {
   return quantize(weights, rows, columns, options, true);
 }
 

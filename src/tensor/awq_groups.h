@@ -21,19 +21,19 @@ inline float round_to_f16_fast(float value) {
   uint32_t bits = std::bit_cast<uint32_t>(value);
   uint32_t sign = bits & 0x80000000u, magnitude = bits & 0x7fffffffu;
   uint32_t rounded = (magnitude + 0xfffu + ((magnitude >> 13) & 1u)) & 0xffffe000u;
-  rounded = rounded >= 0x47800000u ? 0x7f800000u : rounded;      // 65,536 and above
+  rounded = rounded >= 0x47800000u ? 0x7f800000u : rounded;  // 65,536 and above
   float positive = std::bit_cast<float>(magnitude);
-  float subnormal = (positive + 0.75f) - 0.75f;                  // steps of 2^-24
+  float subnormal = (positive + 0.75f) - 0.75f;  // steps of 2^-24
   uint32_t result = magnitude < 0x38800000u ? std::bit_cast<uint32_t>(subnormal) : rounded;
-  result = magnitude > 0x7f800000u ? 0x7fc00000u : result;       // NaN
+  result = magnitude > 0x7f800000u ? 0x7fc00000u : result;  // NaN
   return std::bit_cast<float>(result | sign);
 }
 
 struct AwqGroupOptions {
-  int64_t group = 128;               // divides the columns
-  int bits = 4;                      // 2..8
-  bool zero_point = true;            // false: symmetric, codes -2^(bits-1) .. 2^(bits-1)-1, no zero
-  DType precision = DType::f32;      // f32, f16, bf16: what every operation is rounded to
+  int64_t group = 128;           // divides the columns
+  int bits = 4;                  // 2..8
+  bool zero_point = true;        // false: symmetric, codes -2^(bits-1) .. 2^(bits-1)-1, no zero
+  DType precision = DType::f32;  // f32, f16, bf16: what every operation is rounded to
   // The range of a group is widened to contain zero. AutoAWQ does not, and destroys groups whose values
   // all have one sign (constant 0.5 becomes 1e-5).
   bool widen_to_zero = false;
@@ -59,7 +59,8 @@ struct AwqCodes {
   std::vector<float> scales;   // [rows, columns / group]
   std::vector<float> zeros;    // [rows, columns / group]; empty when symmetric
 };
-AwqCodes awq_quantize(std::span<const float> weights, int64_t rows, int64_t columns, const AwqGroupOptions& options);
+AwqCodes awq_quantize(std::span<const float> weights, int64_t rows, int64_t columns,
+                      const AwqGroupOptions& options);
 // Only scales and zeros (codes stays empty).
 AwqCodes awq_quantize_parameters(std::span<const float> weights, int64_t rows, int64_t columns,
                                  const AwqGroupOptions& options);

@@ -19,7 +19,9 @@ int32_t pack_word(F&& value) {
   return static_cast<int32_t>(word);
 }
 
-uint8_t nibble(int32_t word, int i) { return static_cast<uint8_t>((static_cast<uint32_t>(word) >> (4 * i)) & 15u); }
+uint8_t nibble(int32_t word, int i) {
+  return static_cast<uint8_t>((static_cast<uint32_t>(word) >> (4 * i)) & 15u);
+}
 
 int64_t groups_of(int64_t columns, int64_t group) { return columns / group; }
 
@@ -36,19 +38,22 @@ void pack_gemm(const AwqCodes& c, bool weights, AwqPacked& p) {
   p.scales.resize(at(groups * c.rows));
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t w = 0; w < words; ++w)
-      p.qzeros[at(g * words + w)] =
-          pack_word([&](int i) { return static_cast<int>(c.zeros[at((8 * w + kOrder[at(i)]) * groups + g)]); });
-    for (int64_t r = 0; r < c.rows; ++r) p.scales[at(g * c.rows + r)] = f32_to_f16(c.scales[at(r * groups + g)]);
+      p.qzeros[at(g * words + w)] = pack_word(
+          [&](int i) { return static_cast<int>(c.zeros[at((8 * w + kOrder[at(i)]) * groups + g)]); });
+    for (int64_t r = 0; r < c.rows; ++r)
+      p.scales[at(g * c.rows + r)] = f32_to_f16(c.scales[at(r * groups + g)]);
   }
 }
 
 void pack_gemv(const AwqCodes& c, bool weights, AwqPacked& p) {
-  int64_t words = c.columns / 8, groups = groups_of(c.columns, c.group), width = awq_zero_width(c.columns, c.group);
+  int64_t words = c.columns / 8, groups = groups_of(c.columns, c.group),
+          width = awq_zero_width(c.columns, c.group);
   if (weights) {
     p.qweight.resize(at(c.rows * words));
     for (int64_t r = 0; r < c.rows; ++r)
       for (int64_t w = 0; w < words; ++w)
-        p.qweight[at(r * words + w)] = pack_word([&](int i) { return c.codes[at(r * c.columns + 8 * w + i)]; });
+        p.qweight[at(r * words + w)] =
+            pack_word([&](int i) { return c.codes[at(r * c.columns + 8 * w + i)]; });
   }
   p.qzeros.assign(at(c.rows * width), 0);
   p.scales.assign(at(c.rows * width * 8), 0);
@@ -102,7 +107,8 @@ void pack_fast(const AwqCodes& c, bool weights, AwqPacked& p) {
     for (int64_t r = 0; r < c.rows; ++r) {
       float scale = c.scales[at(r * groups + g)], zero = c.zeros[at(r * groups + g)];
       p.scales[at(g * c.rows + r)] = f32_to_f16(scale);
-      p.qzeros_fast[at(g * c.rows + r)] = f32_to_f16(-(scale * (zero + 0.0f)));  // a zero of 0 is stored as -0
+      p.qzeros_fast[at(g * c.rows + r)] =
+          f32_to_f16(-(scale * (zero + 0.0f)));  // a zero of 0 is stored as -0
     }
 }
 
@@ -114,9 +120,15 @@ AwqPacked pack(const AwqCodes& c, AwqLayout layout, bool weights) {
   p.columns = c.columns;
   p.group = c.group;
   switch (layout) {
-    case AwqLayout::gemm: pack_gemm(c, weights, p); break;
-    case AwqLayout::gemv: pack_gemv(c, weights, p); break;
-    case AwqLayout::gemv_fast: pack_fast(c, weights, p); break;
+    case AwqLayout::gemm:
+      pack_gemm(c, weights, p);
+      break;
+    case AwqLayout::gemv:
+      pack_gemv(c, weights, p);
+      break;
+    case AwqLayout::gemv_fast:
+      pack_fast(c, weights, p);
+      break;
   }
   return p;
 }
@@ -130,18 +142,23 @@ void unpack_gemm(const AwqPacked& p, AwqCodes& c) {
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t w = 0; w < words; ++w)
       for (int i = 0; i < 8; ++i)
-        c.zeros[at((8 * w + kOrder[at(i)]) * groups + g)] = static_cast<float>(nibble(p.qzeros[at(g * words + w)], i));
-    for (int64_t r = 0; r < p.rows; ++r) c.scales[at(r * groups + g)] = f16_to_f32(p.scales[at(g * p.rows + r)]);
+        c.zeros[at((8 * w + kOrder[at(i)]) * groups + g)] =
+            static_cast<float>(nibble(p.qzeros[at(g * words + w)], i));
+    for (int64_t r = 0; r < p.rows; ++r)
+      c.scales[at(r * groups + g)] = f16_to_f32(p.scales[at(g * p.rows + r)]);
   }
 }
 
 void unpack_gemv(const AwqPacked& p, AwqCodes& c) {
-  int64_t words = p.columns / 8, groups = groups_of(p.columns, p.group), width = awq_zero_width(p.columns, p.group);
+  int64_t words = p.columns / 8, groups = groups_of(p.columns, p.group),
+          width = awq_zero_width(p.columns, p.group);
   for (int64_t r = 0; r < p.rows; ++r) {
     for (int64_t w = 0; w < words; ++w)
-      for (int i = 0; i < 8; ++i) c.codes[at(r * p.columns + 8 * w + i)] = nibble(p.qweight[at(r * words + w)], i);
+      for (int i = 0; i < 8; ++i)
+        c.codes[at(r * p.columns + 8 * w + i)] = nibble(p.qweight[at(r * words + w)], i);
     for (int64_t g = 0; g < groups; ++g) {
-      c.zeros[at(r * groups + g)] = static_cast<float>(nibble(p.qzeros[at(r * width + g / 8)], static_cast<int>(g % 8)));
+      c.zeros[at(r * groups + g)] =
+          static_cast<float>(nibble(p.qzeros[at(r * width + g / 8)], static_cast<int>(g % 8)));
       c.scales[at(r * groups + g)] = f16_to_f32(p.scales[at(r * width * 8 + g)]);
     }
   }
@@ -166,9 +183,12 @@ void unpack_fast(const AwqPacked& p, AwqCodes& c) {
 
 std::string_view awq_layout_name(AwqLayout layout) {
   switch (layout) {
-    case AwqLayout::gemv: return "gemv";
-    case AwqLayout::gemv_fast: return "gemv_fast";
-    default: return "gemm";
+    case AwqLayout::gemv:
+      return "gemv";
+    case AwqLayout::gemv_fast:
+      return "gemv_fast";
+    default:
+      return "gemm";
   }
 }
 
@@ -187,7 +207,8 @@ std::string awq_misfit(AwqLayout layout, int64_t rows, int64_t columns, int64_t 
   if (layout == AwqLayout::gemm) return {};
   if (group != 32 && group != 64 && group < 128) return "the layout has no group of " + text(group);
   if (columns % 8 != 0) return text(columns) + " inputs are no multiple of 8";
-  if (layout == AwqLayout::gemv_fast && columns % 64 != 0) return text(columns) + " inputs are no multiple of 64";
+  if (layout == AwqLayout::gemv_fast && columns % 64 != 0)
+    return text(columns) + " inputs are no multiple of 64";
   if (layout == AwqLayout::gemv_fast && rows % 4 != 0) return text(rows) + " outputs are no multiple of 4";
   return {};
 }
@@ -211,9 +232,15 @@ AwqCodes awq_unpack(const AwqPacked& p) {
   c.scales.resize(at(p.rows * groups_of(p.columns, p.group)));
   c.zeros.resize(c.scales.size());
   switch (p.layout) {
-    case AwqLayout::gemm: unpack_gemm(p, c); break;
-    case AwqLayout::gemv: unpack_gemv(p, c); break;
-    case AwqLayout::gemv_fast: unpack_fast(p, c); break;
+    case AwqLayout::gemm:
+      unpack_gemm(p, c);
+      break;
+    case AwqLayout::gemv:
+      unpack_gemv(p, c);
+      break;
+    case AwqLayout::gemv_fast:
+      unpack_fast(p, c);
+      break;
   }
   return c;
 }
@@ -224,7 +251,8 @@ ExllamaPacked awq_to_exllama(const AwqCodes& c, bool borrow) {
   p.qweight.resize(at(c.columns / 8 * c.rows));
   for (int64_t k = 0; k < c.columns / 8; ++k)
     for (int64_t r = 0; r < c.rows; ++r)
-      p.qweight[at(k * c.rows + r)] = pack_word([&](int i) { return c.codes[at(r * c.columns + 8 * k + i)]; });
+      p.qweight[at(k * c.rows + r)] =
+          pack_word([&](int i) { return c.codes[at(r * c.columns + 8 * k + i)]; });
   p.qzeros.resize(at(groups * words));
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t w = 0; w < words; ++w) {

@@ -4,7 +4,8 @@
 //   GEMM      qweight i32 [in, out/8]   qzeros i32 [in/g, out/8]  scales f16 [in/g, out]
 //             nibble i of word c = output 8c + P[i], P = 0 2 4 6 1 3 5 7 (values 0..7 pack to 0x75316420)
 //   GEMV      qweight i32 [out, in/8]   qzeros i32 [out, zw]      scales f16 [out, 8·zw]
-//             nibble i of word c = input 8c + i; zw = ⌈⌈(in/g)/8⌉/m⌉·m, m = 1 (g ≥ 128), 2 (64), 4 (32); padding zero
+//             nibble i of word c = input 8c + i; zw = ⌈⌈(in/g)/8⌉/m⌉·m, m = 1 (g ≥ 128), 2 (64), 4 (32);
+//             padding zero
 //   GEMVFast  qweight i16 [out/4, in]   qzeros f16 [8·zw, out]    scales f16 [8·zw, out]
 //             qzeros hold -(scale · zero); within 32 inputs a permutation, 4 rows interleaved in runs of 64
 #pragma once
@@ -32,9 +33,9 @@ struct AwqPacked {
   int64_t rows = 0, columns = 0, group = 0;  // out, in
   std::vector<int32_t> qweight;              // GEMM, GEMV
   std::vector<int32_t> qzeros;
-  std::vector<int16_t> qweight_fast;         // GEMVFast
-  std::vector<uint16_t> qzeros_fast;         // f16
-  std::vector<uint16_t> scales;              // f16
+  std::vector<int16_t> qweight_fast;  // GEMVFast
+  std::vector<uint16_t> qzeros_fast;  // f16
+  std::vector<uint16_t> scales;       // f16
 };
 
 // Shapes of the tensors without the values (zero_width: words of zeros a row, GEMV only).

@@ -31,7 +31,8 @@ void int8_encode_rows(const float* weights, int64_t rows, int64_t columns, int8_
     float scb = 0;
     int8_row_maxima(weights + r * columns, 1, columns, &scb);
     float factor = row_factor(scb);
-    for (int64_t c = r * columns; c < (r + 1) * columns; ++c) codes[c] = int8_code(round_to_f16_fast(weights[c]), factor);
+    for (int64_t c = r * columns; c < (r + 1) * columns; ++c)
+      codes[c] = int8_code(round_to_f16_fast(weights[c]), factor);
   }
 }
 
@@ -51,8 +52,10 @@ Int8Input int8_quantize_input(const float* x, int64_t rows, int64_t columns, flo
     float top = 0;
     for (int64_t c = 0; c < columns; ++c) {
       float v = x[r * columns + c];
-      if (is_outlier(v)) outlier[static_cast<size_t>(c)] = 1;
-      else top = std::max(top, std::fabs(v));
+      if (is_outlier(v))
+        outlier[static_cast<size_t>(c)] = 1;
+      else
+        top = std::max(top, std::fabs(v));
     }
     out.row_maxima[static_cast<size_t>(r)] = top;
   }

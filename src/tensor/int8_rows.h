@@ -20,9 +20,9 @@ void int8_decode_rows(const int8_t* codes, const float* scb, int64_t rows, int64
 // Entries with |x| ≥ threshold are outliers: their columns are zeroed in the int8 product and added in
 // the input's dtype from the dequantized weights. threshold 0 = no outliers.
 struct Int8Input {
-  std::vector<int8_t> codes;        // [rows, columns], outlier columns zeroed
-  std::vector<float> row_maxima;    // [rows], over what is no outlier
-  std::vector<int64_t> outliers;    // columns, ascending
+  std::vector<int8_t> codes;      // [rows, columns], outlier columns zeroed
+  std::vector<float> row_maxima;  // [rows], over what is no outlier
+  std::vector<int64_t> outliers;  // columns, ascending
 };
 // x: float16 values (already rounded), [rows, columns].
 Int8Input int8_quantize_input(const float* x, int64_t rows, int64_t columns, float threshold);

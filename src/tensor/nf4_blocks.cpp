@@ -42,7 +42,8 @@ SortedMap sort_map(const std::array<float, 16>& map) {
   for (uint8_t i = 0; i < 16; ++i) sorted.codes[i] = i;
   std::stable_sort(sorted.codes.begin(), sorted.codes.end(),
                    [&](uint8_t a, uint8_t b) { return map[a] < map[b]; });
-  for (size_t i = 0; i < 15; ++i) sorted.midpoints[i] = (map[sorted.codes[i]] + map[sorted.codes[i + 1]]) / 2.0f;
+  for (size_t i = 0; i < 15; ++i)
+    sorted.midpoints[i] = (map[sorted.codes[i]] + map[sorted.codes[i + 1]]) / 2.0f;
   return sorted;
 }
 
@@ -74,8 +75,8 @@ float round_to(DType dtype, float value) {
 }
 
 template <class Round>
-void decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax, int64_t count, int64_t block,
-            float* out, Round round) {
+void decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax, int64_t count,
+            int64_t block, float* out, Round round) {
   for (int64_t begin = 0, b = 0; begin < count; begin += block, ++b) {
     int64_t end = std::min(count, begin + block);
     float scale = absmax[b];
@@ -174,13 +175,13 @@ void four_bit_encode(FourBitKind kind, const float* values, int64_t count, int64
   }
 }
 
-void four_bit_decode(FourBitKind kind, const uint8_t* packed, const float* absmax, int64_t count, int64_t block,
-                     DType dtype, float* out) {
+void four_bit_decode(FourBitKind kind, const uint8_t* packed, const float* absmax, int64_t count,
+                     int64_t block, DType dtype, float* out) {
   four_bit_decode(std::span<const float, 16>(four_bit_map(kind)), packed, absmax, count, block, dtype, out);
 }
 
-void four_bit_decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax, int64_t count,
-                     int64_t block, DType dtype, float* out) {
+void four_bit_decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax,
+                     int64_t count, int64_t block, DType dtype, float* out) {
   decode(map, packed, absmax, count, block, out, [dtype](float v) { return round_to(dtype, v); });
 }
 

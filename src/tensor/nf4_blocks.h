@@ -2,9 +2,9 @@
 // Source: bitsandbytes 0.50.2 functional.py and its CPU backend; semantics.md 1.3 and part 0, items 27-29.
 //
 //   values are flattened row-major and cut in blocks of `block`; absmax = max |x|
-//   y = clip(x · (1 / max(absmax, 1e-38)), -1, 1)     code = nearest of the 16 values, the lower on a midpoint
-//   bytes = (even code << 4) | odd code; an odd count is padded with y = 0
-//   a partial last block divides by max(absmax, 1e-38) instead, and stores that
+//   y = clip(x · (1 / max(absmax, 1e-38)), -1, 1)     code = nearest of the 16 values, the lower on a
+//   midpoint bytes = (even code << 4) | odd code; an odd count is padded with y = 0 a partial last block
+//   divides by max(absmax, 1e-38) instead, and stores that
 // Double quantization: offset = mean(absmax); blocks of 256 of absmax - offset become 8-bit codes of a
 // signed dynamic map, looked up through a 65,536-entry table as the CPU backend does.
 #pragma once
@@ -35,11 +35,11 @@ void four_bit_absmax(const float* values, int64_t count, int64_t block, float* a
 // Packed bytes, [four_bit_bytes(count)].
 void four_bit_encode(FourBitKind kind, const float* values, int64_t count, int64_t block, uint8_t* packed);
 // code · absmax rounded to `dtype` (f32, f16, bf16), as float32.
-void four_bit_decode(FourBitKind kind, const uint8_t* packed, const float* absmax, int64_t count, int64_t block,
-                     DType dtype, float* out);
-// The same with the map stored in the file.
-void four_bit_decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax, int64_t count,
+void four_bit_decode(FourBitKind kind, const uint8_t* packed, const float* absmax, int64_t count,
                      int64_t block, DType dtype, float* out);
+// The same with the map stored in the file.
+void four_bit_decode(std::span<const float, 16> map, const uint8_t* packed, const float* absmax,
+                     int64_t count, int64_t block, DType dtype, float* out);
 
 inline constexpr int64_t kNestedBlock = 256;
 struct NestedAbsmax {
@@ -53,6 +53,7 @@ NestedAbsmax nest_absmax(std::span<const float> absmax);
 NestedAbsmax nest_absmax(std::span<const float> absmax, float offset);
 // map[code] · nested absmax + offset, [codes.size()].
 std::vector<float> unnest_absmax(std::span<const uint8_t> codes, std::span<const float> nested_absmax,
-                                 std::span<const float, 256> map, float offset, int64_t nested_block = kNestedBlock);
+                                 std::span<const float, 256> map, float offset,
+                                 int64_t nested_block = kNestedBlock);
 
 }  // namespace bm

@@ -29,12 +29,15 @@ TEST(RoundToF16, FastFormEqualsThePlainOneOnEveryHalfAndBetween) {
       continue;
     }
     for (int step : {-3, -2, -1, 0, 1, 2, 3}) {
-      // Around the value itself and around the midpoint to the next one (half a float16 unit is 2^12 float steps).
+      // Around the value itself and around the midpoint to the next one (half a float16 unit is 2^12 float
+      // steps).
       for (uint32_t offset : {0u, 0x1000u}) {
         uint32_t bits = std::bit_cast<uint32_t>(exact) + offset + static_cast<uint32_t>(step);
         float value = std::bit_cast<float>(bits);
         if (std::isnan(value)) continue;
-        ASSERT_EQ(std::bit_cast<uint32_t>(round_to_f16_fast(value)), std::bit_cast<uint32_t>(round_to_f16(value))) << value;
+        ASSERT_EQ(std::bit_cast<uint32_t>(round_to_f16_fast(value)),
+                  std::bit_cast<uint32_t>(round_to_f16(value)))
+            << value;
       }
     }
   }
@@ -63,12 +66,14 @@ TEST(AwqLayouts, ChannelsZeroToSevenPackAsThePeerPacksThem) {
     for (int64_t c = 0; c < 32; ++c) codes.codes[static_cast<size_t>(r * 32 + c)] = static_cast<uint8_t>(r);
   EXPECT_EQ(awq_pack(codes, AwqLayout::gemm).qweight[0], 0x75316420);
   for (int64_t r = 0; r < 8; ++r)
-    for (int64_t c = 0; c < 32; ++c) codes.codes[static_cast<size_t>(r * 32 + c)] = static_cast<uint8_t>(c % 8);
+    for (int64_t c = 0; c < 32; ++c)
+      codes.codes[static_cast<size_t>(r * 32 + c)] = static_cast<uint8_t>(c % 8);
   EXPECT_EQ(awq_pack(codes, AwqLayout::gemv).qweight[0], 0x76543210);
 }
 
 TEST(AwqLayouts, EveryLayoutGivesItsCodesBack) {
-  for (auto [rows, columns, group] : {std::array<int64_t, 3>{8, 128, 32}, {24, 192, 64}, {64, 384, 128}, {32, 256, 256}}) {
+  for (auto [rows, columns, group] :
+       {std::array<int64_t, 3>{8, 128, 32}, {24, 192, 64}, {64, 384, 128}, {32, 256, 256}}) {
     AwqCodes codes = counting_codes(rows, columns, group);
     for (AwqLayout layout : {AwqLayout::gemm, AwqLayout::gemv, AwqLayout::gemv_fast}) {
       ASSERT_EQ(awq_misfit(layout, rows, columns, group), "");
@@ -81,8 +86,10 @@ TEST(AwqLayouts, EveryLayoutGivesItsCodesBack) {
 }
 
 TEST(AwqLayouts, MisfitsSayWhyAndWhichGroupsFit) {
-  EXPECT_NE(awq_misfit(AwqLayout::gemm, 64, 576, 128).find("576 inputs are no multiple of the group of 128"), std::string::npos);
-  EXPECT_NE(awq_misfit(AwqLayout::gemm, 172, 64, 64).find("172 outputs are no multiple of 8"), std::string::npos);
+  EXPECT_NE(awq_misfit(AwqLayout::gemm, 64, 576, 128).find("576 inputs are no multiple of the group of 128"),
+            std::string::npos);
+  EXPECT_NE(awq_misfit(AwqLayout::gemm, 172, 64, 64).find("172 outputs are no multiple of 8"),
+            std::string::npos);
   EXPECT_EQ(awq_fitting_groups(AwqLayout::gemm, 576), (std::vector<int64_t>{64, 32}));
   EXPECT_TRUE(awq_fitting_groups(AwqLayout::gemm, 172).empty());
 }
@@ -144,15 +151,16 @@ TEST_P(FourBitStatistics, ErrorsAreThePublishedOnes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Bitsandbytes, FourBitStatistics,
-                         ::testing::Values(Published{FourBitKind::nf4, 32, .067746, .000069, 0, 0},
-                                           Published{FourBitKind::nf4, 64, .072798, .000074, .203339, .00034},
-                                           Published{FourBitKind::nf4, 128, .076831, .000091, .215237, .000391},
-                                           Published{FourBitKind::nf4, 256, .080337, .000102, 0, 0},
-                                           Published{FourBitKind::nf4, 4096, .092547, .00036, 0, 0},
-                                           Published{FourBitKind::fp4, 32, .088925, .000091, 0, 0},
-                                           Published{FourBitKind::fp4, 64, .096543, .000111, .260125, .000379},
-                                           Published{FourBitKind::fp4, 4096, .129536, .000612, 0, 0}));
+INSTANTIATE_TEST_SUITE_P(
+    Bitsandbytes, FourBitStatistics,
+    ::testing::Values(Published{FourBitKind::nf4, 32, .067746, .000069, 0, 0},
+                      Published{FourBitKind::nf4, 64, .072798, .000074, .203339, .00034},
+                      Published{FourBitKind::nf4, 128, .076831, .000091, .215237, .000391},
+                      Published{FourBitKind::nf4, 256, .080337, .000102, 0, 0},
+                      Published{FourBitKind::nf4, 4096, .092547, .00036, 0, 0},
+                      Published{FourBitKind::fp4, 32, .088925, .000091, 0, 0},
+                      Published{FourBitKind::fp4, 64, .096543, .000111, .260125, .000379},
+                      Published{FourBitKind::fp4, 4096, .129536, .000612, 0, 0}));
 
 TEST(FourBitNested, DoubleQuantizationStaysUnderThePublishedBounds) {
   const size_t count = 1024 * 1024;
@@ -177,7 +185,8 @@ TEST(FourBitNested, EqualMaximaLeaveNothingToEncode) {
   std::vector<float> absmax(300, 0.25f);
   NestedAbsmax nested = nest_absmax(absmax);
   EXPECT_EQ(nested.absmax, (std::vector<float>{0.0f, 0.0f}));
-  for (float value : unnest_absmax(nested.codes, nested.absmax, dynamic_map(), nested.offset)) EXPECT_EQ(value, 0.25f);
+  for (float value : unnest_absmax(nested.codes, nested.absmax, dynamic_map(), nested.offset))
+    EXPECT_EQ(value, 0.25f);
 }
 
 TEST(Int8Rows, DecodedRowsAreWithinHalfAStepAndZeroRowsStayZero) {
@@ -190,7 +199,8 @@ TEST(Int8Rows, DecodedRowsAreWithinHalfAStepAndZeroRowsStayZero) {
   int8_encode_rows(values.data(), 4, 50, codes.data());
   int8_decode_rows(codes.data(), scb.data(), 4, 50, decoded.data());
   EXPECT_EQ(scb[1], 0.0f);
-  for (size_t i = 0; i < values.size(); ++i) EXPECT_LE(std::fabs(values[i] - decoded[i]), scb[i / 50] / 254.0f * 1.001f);
+  for (size_t i = 0; i < values.size(); ++i)
+    EXPECT_LE(std::fabs(values[i] - decoded[i]), scb[i / 50] / 254.0f * 1.001f);
 }
 
 }  // namespace

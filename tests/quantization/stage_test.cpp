@@ -15,7 +15,8 @@
 namespace bm::testing {
 namespace {
 
-QuantizeOptions options_for(const TemporaryFolder& folder, const std::string& method, const std::string& out = "out") {
+QuantizeOptions options_for(const TemporaryFolder& folder, const std::string& method,
+                            const std::string& out = "out") {
   QuantizeOptions options;
   options.model = folder.file("model");
   options.out = folder.file(out);
@@ -52,7 +53,8 @@ std::vector<float> last_logits(const std::string& folder) {
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0, norm = 0;
   for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    sum += (static_cast<double>(a[i]) - static_cast<double>(b[i])) * (static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    sum += (static_cast<double>(a[i]) - static_cast<double>(b[i])) *
+           (static_cast<double>(a[i]) - static_cast<double>(b[i]));
     norm += static_cast<double>(a[i]) * static_cast<double>(a[i]);
   }
   return std::sqrt(sum / norm);
@@ -100,7 +102,8 @@ TEST_P(EveryMethod, SameBytesForAnyThreadsAndAgain) {
   EXPECT_TRUE(again->already_complete);
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, EveryMethod, ::testing::Values("nf4", "fp4", "int8", "rtn", "awq-gemm", "awq-gemv"),
+INSTANTIATE_TEST_SUITE_P(Methods, EveryMethod,
+                         ::testing::Values("nf4", "fp4", "int8", "rtn", "awq-gemm", "awq-gemv"),
                          [](const auto& test) {
                            std::string name = test.param;
                            for (char& c : name) c = c == '-' ? '_' : c;
@@ -165,7 +168,8 @@ TEST(Quantize, WeightsThatAreNotFiniteAreNamed) {
   for (const char* method : {"nf4", "int8", "rtn", "awq-gemm"}) {
     TemporaryFolder folder;
     prepare(folder, {}, [](const std::string& tensor, std::vector<float>& values) {
-      if (tensor == "model.layers.1.mlp.up_proj.weight") values[64 * 3 + 17] = std::numeric_limits<float>::quiet_NaN();
+      if (tensor == "model.layers.1.mlp.up_proj.weight")
+        values[64 * 3 + 17] = std::numeric_limits<float>::quiet_NaN();
     });
     auto report = quantize(options_for(folder, method), {});
     ASSERT_FALSE(report.ok()) << method;
@@ -182,7 +186,8 @@ TEST(Quantize, Int8RefusesWhatFloat16CannotHold) {
   });
   auto report = quantize(options_for(folder, "int8"), {});
   ASSERT_FALSE(report.ok());
-  EXPECT_NE(report.error().paragraph().find("beyond float16"), std::string::npos) << report.error().paragraph();
+  EXPECT_NE(report.error().paragraph().find("beyond float16"), std::string::npos)
+      << report.error().paragraph();
 }
 
 TEST(Quantize, BadOptionsAreRefusedBeforeAnythingIsWritten) {
@@ -197,7 +202,10 @@ TEST(Quantize, BadOptionsAreRefusedBeforeAnythingIsWritten) {
     EXPECT_FALSE(exists(folder.file("refused"))) << part;
   };
   auto nf4 = options_for(folder, "nf4"), awq = options_for(folder, "awq-gemm");
-  auto with = [](QuantizeOptions options, const auto& change) { change(options); return options; };
+  auto with = [](QuantizeOptions options, const auto& change) {
+    change(options);
+    return options;
+  };
   expect_refused(with(nf4, [](auto& o) { o.method = "nf5"; }), "did you mean nf4");
   expect_refused(with(nf4, [](auto& o) { o.block = 48; }), "--block 48");
   expect_refused(with(nf4, [](auto& o) { o.dtype = "int4"; }), "--dtype int4");
@@ -251,7 +259,8 @@ TEST(Awq, ASearchIsPackedAgainWithoutSearching) {
   gemv.calibration.clear();
   gemv.search_from = folder.file("out");
   ASSERT_TRUE(quantize(gemv, {}).ok());
-  EXPECT_EQ(last_logits(folder.file("gemv")), last_logits(folder.file("out")));  // the same codes, laid out otherwise
+  EXPECT_EQ(last_logits(folder.file("gemv")),
+            last_logits(folder.file("out")));  // the same codes, laid out otherwise
   gemv.group = 64;
   gemv.out = folder.file("other");
   auto refused = quantize(gemv, {});
@@ -299,7 +308,8 @@ TEST(Awq, AnUnfinishedSearchGoesOnWhereItStopped) {
   auto resumed = read_json_file(folder.file("resumed/awq_search.json"));
   ASSERT_TRUE(resumed.ok());
   EXPECT_EQ((*resumed)["scaling"][0]["output_mean_square"].as_double(), 12345.0);
-  EXPECT_NE((*resumed)["scaling"][(*resumed)["scaling"].size() - 1]["output_mean_square"].as_double(), 12345.0);
+  EXPECT_NE((*resumed)["scaling"][(*resumed)["scaling"].size() - 1]["output_mean_square"].as_double(),
+            12345.0);
 }
 
 TEST(Awq, TheSearchIsNotWorseThanRounding) {
@@ -332,7 +342,8 @@ TEST(Quality, IsMeasuredAndWritten) {
   auto quality = read_json_file(folder.file("out/quality.json"));
   ASSERT_TRUE(quality.ok());
   EXPECT_EQ((*quality)["tokens"].as_int(), 14 * 11);
-  EXPECT_NEAR((*quality)["perplexity_quantized"].as_double() / (*quality)["perplexity_original"].as_double(), 1.0, 0.05);
+  EXPECT_NEAR((*quality)["perplexity_quantized"].as_double() / (*quality)["perplexity_original"].as_double(),
+              1.0, 0.05);
   EXPECT_GT((*quality)["kl_mean"].as_double(), 0.0);
   EXPECT_LE((*quality)["kl_mean"].as_double(), (*quality)["kl_max"].as_double());
   EXPECT_GE((*quality)["top_token_agreement"].as_double(), 0.8);

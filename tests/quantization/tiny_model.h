@@ -60,7 +60,8 @@ inline void write_tiny_model(const std::string& folder, const TinyModel& m, cons
     bool norm = spec.shape.size() == 1;
     double scale = spec.linear ? 1.0 / std::sqrt(static_cast<double>(spec.shape[1])) : 1.0;
     for (size_t i = 0; i < values.size(); ++i) {
-      double v = norm ? std::exp(0.4 * random.normal(i)) * (i % 17 == 3 ? 6.0 : 1.0) : scale * random.normal(i);
+      double v =
+          norm ? std::exp(0.4 * random.normal(i)) * (i % 17 == 3 ? 6.0 : 1.0) : scale * random.normal(i);
       values[i] = static_cast<float>(v);
     }
     if (edit) edit(spec.name, values);
@@ -74,13 +75,15 @@ inline void write_tiny_model(const std::string& folder, const TinyModel& m, cons
 }
 
 // JSON lines of random ids: `samples` lines of `length` tokens.
-inline void write_id_lines(const std::string& path, int64_t samples, int64_t length, int64_t vocab, uint64_t seed = 11) {
+inline void write_id_lines(const std::string& path, int64_t samples, int64_t length, int64_t vocab,
+                           uint64_t seed = 11) {
   CounterRandom random(seed, 1);
   std::string text;
   for (int64_t s = 0; s < samples; ++s) {
     Json ids = Json::array({Json(1)});
     for (int64_t i = 1; i < length; ++i)
-      ids.push_back(static_cast<int64_t>(3 + random.below(static_cast<uint64_t>(s * length + i), static_cast<uint64_t>(vocab - 3))));
+      ids.push_back(static_cast<int64_t>(
+          3 + random.below(static_cast<uint64_t>(s * length + i), static_cast<uint64_t>(vocab - 3))));
     text += Json::object({{"ids", ids}}).dump() + "\n";
   }
   ASSERT_TRUE(write_file_atomic(path, text).ok());

@@ -32,7 +32,8 @@ TEST_P(PseudoQuantizer, EveryValueScaleAndZeroEqualsThePeer) {
     awq_pseudo_quantize(decoded.data(), weight.shape[0], weight.shape[1], options);
     // Compared as numbers: the peer's -0 and our +0 are the same weight.
     std::vector<float> expected = golden.f32(kind + ".dequantised");
-    for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(decoded[i], expected[i]) << kind << " element " << i;
+    for (size_t i = 0; i < expected.size(); ++i)
+      ASSERT_EQ(decoded[i], expected[i]) << kind << " element " << i;
     AwqCodes codes = awq_quantize(values, weight.shape[0], weight.shape[1], options);
     EXPECT_EQ(differing(codes.scales, golden.f32(kind + ".scales")), 0u);
     if (zero_point) {

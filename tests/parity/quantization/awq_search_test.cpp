@@ -1,5 +1,7 @@
 // AutoAWQ's whole search, in mode peer: scales, losses, ratios, clips, and the folder it ends in.
 // Tolerances are those of golden/quantization/SOURCE.txt.
+#include "quantization/awq_search.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,7 +13,6 @@
 #include "model/block.h"
 #include "model/model.h"
 #include "model/quantized_linear.h"
-#include "quantization/awq_search.h"
 #include "quantization/awq_stage.h"
 #include "quantization/quantize.h"
 #include "quantization/source.h"
@@ -26,12 +27,48 @@ struct SearchCase {
   bool duo, clip, folder;
 };
 
-const SearchCase kFp32Duo{"fp32_duo", "awq_search", "tiny_mistral", "f32", "f32", "awq-gemm", 128, 128, 36, true, true, true};
-const SearchCase kFp32XOnly{"fp32_x_only", "awq_search", "tiny_mistral", "f32", "f32", "awq-gemm", 128, 128, 36, false, true, false};
-const SearchCase kFp32NoClip{"fp32_duo_without_clip", "awq_search", "tiny_mistral", "f32", "f32", "awq-gemm", 128, 128, 36, true, false, false};
-const SearchCase kFp16Duo{"fp16_duo", "awq_search", "tiny_mistral", "f16", "f16", "awq-gemm", 128, 128, 36, true, true, true};
-const SearchCase kMultiHead{"fp32_duo", "multi_head/awq_search", "tiny_mistral_multi_head", "f32", "f32", "awq-gemm", 64, 64, 16, true, true, true};
-const SearchCase kMultiHeadGemv{"fp16_duo_gemv", "multi_head/awq_search", "tiny_mistral_multi_head", "f16", "f16", "awq-gemv", 64, 64, 16, true, true, true};
+const SearchCase kFp32Duo{"fp32_duo", "awq_search", "tiny_mistral", "f32", "f32", "awq-gemm", 128,
+                          128,        36,           true,           true,  true};
+const SearchCase kFp32XOnly{"fp32_x_only", "awq_search", "tiny_mistral", "f32", "f32", "awq-gemm", 128,
+                            128,           36,           false,          true,  false};
+const SearchCase kFp32NoClip{"fp32_duo_without_clip",
+                             "awq_search",
+                             "tiny_mistral",
+                             "f32",
+                             "f32",
+                             "awq-gemm",
+                             128,
+                             128,
+                             36,
+                             true,
+                             false,
+                             false};
+const SearchCase kFp16Duo{"fp16_duo", "awq_search", "tiny_mistral", "f16", "f16", "awq-gemm", 128,
+                          128,        36,           true,           true,  true};
+const SearchCase kMultiHead{"fp32_duo",
+                            "multi_head/awq_search",
+                            "tiny_mistral_multi_head",
+                            "f32",
+                            "f32",
+                            "awq-gemm",
+                            64,
+                            64,
+                            16,
+                            true,
+                            true,
+                            true};
+const SearchCase kMultiHeadGemv{"fp16_duo_gemv",
+                                "multi_head/awq_search",
+                                "tiny_mistral_multi_head",
+                                "f16",
+                                "f16",
+                                "awq-gemv",
+                                64,
+                                64,
+                                16,
+                                true,
+                                true,
+                                true};
 
 std::string golden_root(const SearchCase& c) { return shared_path("golden/quantization/" + c.root); }
 
@@ -45,7 +82,8 @@ Json read_json(const std::string& path) {
 std::string write_calibration(const SearchCase& c, const TemporaryFolder& folder) {
   Json calibration = read_json(golden_root(c) + "/calibration.json");
   std::string text;
-  for (const Json& sample : calibration["samples"].items()) text += Json::object({{"ids", sample}}).dump() + "\n";
+  for (const Json& sample : calibration["samples"].items())
+    text += Json::object({{"ids", sample}}).dump() + "\n";
   std::string path = folder.file("calibration.jsonl");
   EXPECT_TRUE(write_file_atomic(path, text).ok());
   return path;
@@ -87,15 +125,16 @@ double margin_of(std::vector<double> losses) {
 }
 
 // The golden's scales as scalings of each layer.
-std::vector<std::vector<AwqScaling>> read_awq_search_like(const SafetensorsFile& golden, const ModelConfig& config,
-                                                          const SearchCase& c) {
+std::vector<std::vector<AwqScaling>> read_awq_search_like(const SafetensorsFile& golden,
+                                                          const ModelConfig& config, const SearchCase& c) {
   std::vector<std::vector<AwqScaling>> layers(static_cast<size_t>(config.layers));
   Json json = read_json(golden_root(c) + "/" + c.name + ".search.json");
   for (const Json& group : json["scaling"].items()) {
     LayerModule place = layer_module(group["previous"].as_string());
     AwqScaling scaling;
     scaling.previous = place.module;
-    for (const Json& name : group["scaled"].items()) scaling.scaled.push_back(layer_module(name.as_string()).module);
+    for (const Json& name : group["scaled"].items())
+      scaling.scaled.push_back(layer_module(name.as_string()).module);
     scaling.scales = *to_f32(*golden.get(group["previous"].as_string() + ".scales"));
     layers[static_cast<size_t>(place.layer)].push_back(std::move(scaling));
   }
@@ -129,8 +168,10 @@ std::vector<std::string> compare_scalings(const SearchCase& c, const Json& ours,
     }
     EXPECT_GE(close, losses.size() * 4 / 5);
     double step = std::fabs(mine["ratio"].as_double() - peer["ratio"].as_double());
-    if (margin_of(losses) >= (half ? 1e-2 : 1e-3)) EXPECT_EQ(step, 0.0);
-    else EXPECT_LE(step, half ? 0.05 + 1e-9 : 1.0);
+    if (margin_of(losses) >= (half ? 1e-2 : 1e-3))
+      EXPECT_EQ(step, 0.0);
+    else
+      EXPECT_LE(step, half ? 0.05 + 1e-9 : 1.0);
     for (const char* part : {".x_mean", ".w_mean", ".scales"}) {
       if (std::string(part) == ".scales" && step != 0) continue;
       auto x = to_f32(*a.get(previous + part)), y = to_f32(*b.get(previous + part));
@@ -160,7 +201,9 @@ void compare_clips(const SearchCase& c, const SafetensorsFile& golden) {
     for (const Json& id : block.items()) ids.push_back(static_cast<int32_t>(id.as_int()));
     lengths.push_back(static_cast<int64_t>(ids.size()));
     x.resize(x.size() + ids.size() * static_cast<size_t>(source->config().hidden));
-    ASSERT_TRUE(embed_tokens(**model, ids, x.data() + x.size() - ids.size() * static_cast<size_t>(source->config().hidden)).ok());
+    ASSERT_TRUE(embed_tokens(**model, ids,
+                             x.data() + x.size() - ids.size() * static_cast<size_t>(source->config().hidden))
+                    .ok());
   }
   AwqSearchOptions options;
   options.group = c.group;
@@ -169,7 +212,8 @@ void compare_clips(const SearchCase& c, const SafetensorsFile& golden) {
   for (int64_t layer = 0; layer < source->config().layers; ++layer) {
     auto weights = layer_weights_f32(**model, layer);
     ASSERT_TRUE(weights.ok());
-    AwqLayerInput input{source->config(), *weights, [](std::string_view) { return true; }, lengths, DType::f32};
+    AwqLayerInput input{source->config(), *weights, [](std::string_view) { return true; }, lengths,
+                        DType::f32};
     auto clips = search_clips(input, stored[static_cast<size_t>(layer)], options, x);
     ASSERT_TRUE(clips.ok());
     for (const AwqClip& clip : *clips) {
@@ -179,8 +223,11 @@ void compare_clips(const SearchCase& c, const SafetensorsFile& golden) {
       ASSERT_EQ(expected->size(), clip.clip_max.size());
       size_t equal = 0;
       for (size_t i = 0; i < expected->size(); ++i)
-        equal += relative(static_cast<double>(clip.clip_max[i]), static_cast<double>((*expected)[i])) < 1e-5 ? 1 : 0;
-      EXPECT_GE(static_cast<double>(equal), (c.search_dtype == "f32" ? 0.995 : 0.95) * static_cast<double>(expected->size()));
+        equal += relative(static_cast<double>(clip.clip_max[i]), static_cast<double>((*expected)[i])) < 1e-5
+                     ? 1
+                     : 0;
+      EXPECT_GE(static_cast<double>(equal),
+                (c.search_dtype == "f32" ? 0.995 : 0.95) * static_cast<double>(expected->size()));
     }
     run_layer(source->config(), *weights, lengths, x.data());
   }
@@ -222,7 +269,8 @@ void check(const SearchCase& c) {
   auto a = SafetensorsFile::open(temporary.file("out/awq_search.safetensors"));
   auto b = SafetensorsFile::open(stem + ".search.safetensors");
   ASSERT_TRUE(a.ok() && b.ok());
-  for (const char* key : {"dtype", "group_size", "bits", "zero_point", "n_grid", "duo_scaling", "apply_clip", "max_calib_seq_len"})
+  for (const char* key : {"dtype", "group_size", "bits", "zero_point", "n_grid", "duo_scaling", "apply_clip",
+                          "max_calib_seq_len"})
     EXPECT_TRUE(ours[key] == theirs[key]) << key;
   Json calibration = read_json(golden_root(c) + "/calibration.json");
   EXPECT_EQ(ours["calibration"]["blocks"].as_int(), static_cast<int64_t>(calibration["blocks"].size()));
@@ -244,7 +292,8 @@ TEST(AwqSearch, Float16DuoScaling) { check(kFp16Duo); }
 TEST(AwqSearch, FirstGridPointOfTheBarePeerOnCpu) {
   if (!have_shared()) GTEST_SKIP() << "needs ../shared";
   std::string root = shared_path("golden/quantization/awq_search/");
-  Json spoiled = read_json(root + "fp32_as_is_on_cpu.search.json"), sound = read_json(root + "fp32_duo.search.json");
+  Json spoiled = read_json(root + "fp32_as_is_on_cpu.search.json"),
+       sound = read_json(root + "fp32_duo.search.json");
   const Json &a = spoiled["scaling"][0], &b = sound["scaling"][0];
   EXPECT_LE(relative(a["losses"][0].as_double(), b["losses"][0].as_double()), 1e-6);
   EXPECT_GT(relative(a["losses"][1].as_double(), b["losses"][1].as_double()), 1e-3);
@@ -259,7 +308,8 @@ std::vector<float> logits_of(const std::string& folder, const std::vector<int32_
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
   SequenceInput input{ids, nullptr, rows};
   auto status = forward(**model, {&input, 1}, [&](size_t, int64_t first, int64_t count, const float* values) {
-    std::copy_n(values, static_cast<size_t>(count) * vocab, logits.begin() + first * static_cast<int64_t>(vocab));
+    std::copy_n(values, static_cast<size_t>(count) * vocab,
+                logits.begin() + first * static_cast<int64_t>(vocab));
   });
   if (!status.ok()) throw std::runtime_error(status.error().paragraph());
   return logits;

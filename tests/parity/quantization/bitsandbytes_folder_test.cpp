@@ -62,8 +62,10 @@ TEST_P(BitsandbytesFolder, OursEqualsTheirsTensorByTensor) {
     for (size_t i = 0; i < view.bytes(); ++i) differ += mine->data[i] != view.data[i] ? 1 : 0;
     // Maxima nested with an offset two units away may fall on the neighbouring code.
     bool nested_part = c.nested && entry.name.find("absmax") != std::string::npos;
-    if (nested_part) EXPECT_LE(differ, view.bytes() / 4) << entry.name;
-    else EXPECT_EQ(differ, 0u) << entry.name;
+    if (nested_part)
+      EXPECT_LE(differ, view.bytes() / 4) << entry.name;
+    else
+      EXPECT_EQ(differ, 0u) << entry.name;
   }
   auto config = read_json_file(options.out + "/config.json");
   auto wanted = read_json_file(their_folder(c) + "/config.json");
@@ -82,7 +84,8 @@ void write_mixed_folder(const FolderCase& c, const std::string& folder) {
   ASSERT_TRUE(base.ok() && theirs.ok());
   std::vector<NamedTensor> tensors;
   for (const SafetensorsEntry& entry : theirs->entries()) {
-    bool quantized = is_quantization_tensor(entry.name) || entry.dtype == DType::u8 || entry.dtype == DType::i8;
+    bool quantized =
+        is_quantization_tensor(entry.name) || entry.dtype == DType::u8 || entry.dtype == DType::i8;
     tensors.push_back({entry.name, quantized ? theirs->view(entry) : *base->get(entry.name)});
   }
   ASSERT_TRUE(make_directories(folder).ok());
@@ -106,7 +109,8 @@ TEST_P(BitsandbytesFolder, TheirLinearsGiveTheirLogits) {
   SequenceInput input{ids, nullptr, rows};
   auto vocab = static_cast<size_t>((*model)->config().vocab);
   auto status = forward(**model, {&input, 1}, [&](size_t, int64_t first, int64_t count, const float* values) {
-    std::copy_n(values, static_cast<size_t>(count) * vocab, logits.begin() + first * static_cast<int64_t>(vocab));
+    std::copy_n(values, static_cast<size_t>(count) * vocab,
+                logits.begin() + first * static_cast<int64_t>(vocab));
   });
   ASSERT_TRUE(status.ok()) << status.error().paragraph();
   float top = 0, worst = 0;
