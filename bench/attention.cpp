@@ -16,11 +16,12 @@ int main(int argc, char** argv) {
   std::printf("%d thread(s), %s, medians\n%6s %9s %5s %8s %10s %10s\n", threads,
               threads == 1 ? "processor time" : "wall time", "tokens", "heads", "D", "window", "forward G",
               "backward G");
-  for (auto [n, heads, kv, d, window] : {std::array<int64_t, 5>{1000, 9, 3, 64, 0},
-                                         {2048, 9, 3, 64, 0},
-                                         {2048, 32, 8, 128, 0},
-                                         {4096, 9, 3, 64, 1024},
-                                         {256, 9, 3, 64, 0}}) {
+  for (const auto& one : {std::array<int64_t, 5>{1000, 9, 3, 64, 0},
+                          {2048, 9, 3, 64, 0},
+                          {2048, 32, 8, 128, 0},
+                          {4096, 9, 3, 64, 1024},
+                          {256, 9, 3, 64, 0}}) {
+    const int64_t n = one[0], heads = one[1], kv = one[2], d = one[3], window = one[4];
     std::vector<float> q = random_values(n * heads * d), k = random_values(n * kv * d),
                        v = random_values(n * kv * d);
     std::vector<float> out(q.size()), lse(static_cast<size_t>(n * heads)), d_q(q.size()), d_k(k.size()),

@@ -21,12 +21,13 @@ int main(int argc, char** argv) {
   std::printf("%6s %6s %8s %8s %8s %8s %8s %8s  %s\n", "K", "N", "oneDNN", "f32", "bf16", "f16", "sgemm",
               "ratio", "ratios bf16, f16, sgemm; largest difference");
   double ours_total = 0, theirs_total = 0;
-  for (auto [k, n, count] : {std::array<int64_t, 3>{576, 576, 60},
-                             {576, 192, 60},
-                             {576, 1536, 60},
-                             {1536, 576, 30},
-                             {576, 49152, 0},
-                             {4096, 4096, 0}}) {
+  for (const auto& one : {std::array<int64_t, 3>{576, 576, 60},
+                          {576, 192, 60},
+                          {576, 1536, 60},
+                          {1536, 576, 30},
+                          {576, 49152, 0},
+                          {4096, 4096, 0}}) {
+    const int64_t k = one[0], n = one[1], count = one[2];
     std::vector<float> x = random_values(m * k), w = random_values(n * k);
     std::vector<float> y(static_cast<size_t>(m * n)), theirs = y;
     TensorView view{DType::f32, {n, k}, reinterpret_cast<const std::byte*>(w.data()), nullptr};

@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "kernels/kernels.h"
+#include "kernels/x86_features.h"
 
 namespace bm {
 namespace {
@@ -17,7 +18,7 @@ std::string missing_avx2() {
   std::string missing;
   if (!__builtin_cpu_supports("avx2")) missing += " avx2";
   if (!__builtin_cpu_supports("fma")) missing += " fma";
-  if (!__builtin_cpu_supports("f16c")) missing += " f16c";
+  if (!cpu_has_f16c()) missing += " f16c";
   return missing;
 #else
   return " x86-64";

@@ -12,9 +12,9 @@
 namespace bm::BM_ISA {
 namespace {
 
-// C[MR][NP·16] from zero over k, then stored or added.
+// C[MR][NP·16] from zero over k, then stored or added. One copy of each, called: the files stay small.
 template <int MR, int NP, class W>
-inline void tile(const BlockArguments& g, const float* a, const W* b, float* c) {
+[[gnu::noinline]] void tile(const BlockArguments& g, const float* a, const W* b, float* c) {
   Lanes sums[MR][NP];
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {

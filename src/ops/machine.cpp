@@ -12,6 +12,7 @@
 #include "base/system.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
+#include "kernels/x86_features.h"
 #include "ops/linear.h"
 
 namespace bm {
@@ -26,7 +27,7 @@ std::vector<std::string> cpu_features() {
   add("avx", __builtin_cpu_supports("avx"));
   add("avx2", __builtin_cpu_supports("avx2"));
   add("fma", __builtin_cpu_supports("fma"));
-  add("f16c", __builtin_cpu_supports("f16c"));
+  add("f16c", cpu_has_f16c());
   add("avx512f", __builtin_cpu_supports("avx512f"));
   add("avx512bw", __builtin_cpu_supports("avx512bw"));
   add("avx512vl", __builtin_cpu_supports("avx512vl"));

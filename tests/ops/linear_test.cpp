@@ -148,12 +148,17 @@ TEST(Linear, NothingToDo) {
   EXPECT_EQ(y, (std::vector<float>{0, 0, 0}));
 }
 
+struct Product {
+  int64_t m, n, k;
+};
+
 TEST(Sgemm, AllTransposesHaveTheDocumentedBits) {
   for (bool ta : {false, true}) {
     for (bool tb : {false, true}) {
       for (bool accumulate : {false, true}) {
-        for (auto [m, n, k] :
-             {std::array<int64_t, 3>{1, 1, 1}, {5, 7, 3}, {17, 259, 576}, {70, 33, 300}, {201, 210, 30}}) {
+        for (const Product& p : {Product{1, 1, 1}, Product{5, 7, 3}, Product{17, 259, 576},
+                                 Product{70, 33, 300}, Product{201, 210, 30}}) {
+          const int64_t m = p.m, n = p.n, k = p.k;
           const int64_t lda = (ta ? m : k) + 1, ldb = (tb ? k : n) + 2, ldc = n + 3;
           std::vector<float> a = values((ta ? k : m) * lda, 1), b = values((tb ? n : k) * ldb, 2);
           const std::vector<float> before = values(m * ldc, 3);
