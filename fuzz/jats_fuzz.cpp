@@ -11,7 +11,8 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bm::ArticlePolicy policy = [] {
     bm::CorpusOptions options;
-    options.licenses = {"cc0", "by", "by-sa", "by-nd", "pd", "by-nc", "by-nc-sa", "by-nc-nd", "custom", "none", "unknown"};
+    options.licenses = {"cc0",      "by",       "by-sa",  "by-nd", "pd",     "by-nc",
+                        "by-nc-sa", "by-nc-nd", "custom", "none",  "unknown"};
     return bm::make_policy(options, nullptr);
   }();
   std::string bytes(reinterpret_cast<const char*>(data), size);

@@ -16,11 +16,13 @@ void show(const AuditReport& sum, size_t articles) {
   std::vector<std::vector<std::string>> rows;
   auto add = [&](const char* fate, const std::map<std::string, AuditTally>& tallies) {
     for (const auto& [rule, tally] : tallies)
-      rows.push_back({fate, rule, std::to_string(tally.nodes), std::to_string(tally.characters), share(tally.characters, sum.total.characters)});
+      rows.push_back({fate, rule, std::to_string(tally.nodes), std::to_string(tally.characters),
+                      share(tally.characters, sum.total.characters)});
   };
   add("in the text", sum.landed);
   add("left out", sum.dropped);
-  rows.push_back({"all", std::to_string(articles) + " articles", std::to_string(sum.total.nodes), std::to_string(sum.total.characters), "100.0 %"});
+  rows.push_back({"all", std::to_string(articles) + " articles", std::to_string(sum.total.nodes),
+                  std::to_string(sum.total.characters), "100.0 %"});
   print_table({"where", "rule", "text nodes", "bytes without spaces", "share"}, rows);
   for (const std::string& problem : sum.problems) print_line(problem);
 }
@@ -39,18 +41,24 @@ Result<Outcome> run(const Invocation& call) {
     }
   }
   sum.source = "sum of " + std::to_string(reports.size()) + " articles";
-  if (call.common.json) print_line(audit_json(sum).dump());
-  else show(sum, reports.size());
+  if (call.common.json)
+    print_line(audit_json(sum).dump());
+  else
+    show(sum, reports.size());
   return sum.problems.empty() ? Outcome::done : Outcome::partial;
 }
 
 const RegisterVerb verb{{
     .name = "corpus audit",
     .summary = "where every text node of articles went, by rule",
-    .details = "Each text node must land in the text exactly once or be left out under a named rule; anything else is\n"
+    .details = "Each text node must land in the text exactly once or be left out under a named rule; "
+               "anything else is\n"
                "listed as a problem, and the exit code is 3.",
     .example = "biomistral corpus audit PMC123.xml --per-article",
-    .positionals = {{.name = "INPUT", .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip", .required = true, .repeated = true}},
+    .positionals = {{.name = "INPUT",
+                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
+                     .required = true,
+                     .repeated = true}},
     .describe =
         [](Fields& fields) {
           fields.add("per-article", per_article, "an account for each article before the sum");

@@ -15,10 +15,11 @@ Result<Outcome> run(const Invocation& call) {
       print_line(report.stats.dump());
       return Outcome::done;
     }
-    print_table({"would be read", ""}, {{"parts", report.stats["parts"].dump()},
-                                        {"bytes of input", format_bytes(report.stats["input_bytes"].as_uint())},
-                                        {"disk, about", format_bytes(report.stats["disk_bytes_about"].as_uint())},
-                                        {"memory, about", format_bytes(report.stats["memory_bytes_about"].as_uint())}});
+    print_table({"would be read", ""},
+                {{"parts", report.stats["parts"].dump()},
+                 {"bytes of input", format_bytes(report.stats["input_bytes"].as_uint())},
+                 {"disk, about", format_bytes(report.stats["disk_bytes_about"].as_uint())},
+                 {"memory, about", format_bytes(report.stats["memory_bytes_about"].as_uint())}});
     return Outcome::done;
   }
   if (call.common.json) {
@@ -26,11 +27,15 @@ Result<Outcome> run(const Invocation& call) {
   } else if (report.already_complete) {
     print_line(options.out + ": already complete");
   } else {
-    auto row = [](const std::string& name, int64_t count) { return std::vector<std::string>{name, format_count(static_cast<uint64_t>(count))}; };
+    auto row = [](const std::string& name, int64_t count) {
+      return std::vector<std::string>{name, format_count(static_cast<uint64_t>(count))};
+    };
     print_table({"articles", options.out},
-                {row("read", report.articles), row("kept", report.kept), row("held out", report.held_out), row("rejected", report.rejected),
-                 row("broken", report.broken), row("duplicates", report.duplicates), row("tokens", static_cast<int64_t>(report.tokens)),
-                 row("blocks", static_cast<int64_t>(report.blocks)), row("tokens left over", static_cast<int64_t>(report.dropped_tokens))});
+                {row("read", report.articles), row("kept", report.kept), row("held out", report.held_out),
+                 row("rejected", report.rejected), row("broken", report.broken),
+                 row("duplicates", report.duplicates), row("tokens", static_cast<int64_t>(report.tokens)),
+                 row("blocks", static_cast<int64_t>(report.blocks)),
+                 row("tokens left over", static_cast<int64_t>(report.dropped_tokens))});
   }
   return report.broken > 0 && !report.already_complete ? Outcome::partial : Outcome::done;
 }
@@ -38,11 +43,17 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb verb{{
     .name = "corpus build",
     .summary = "PubMed Central's XML → clean, licensed, deduplicated, packed text",
-    .details = "Reads JATS and NLM articles, keeps those whose licence allows it (the evidence stands in each record),\n"
-               "cuts them in pieces, tokenizes and writes articles-*.jsonl.zst, tokens.bin/.idx (Megatron), ledger.jsonl\n"
-               "(one line an input: kept, rejected, broken, duplicate, and why), stats.json and ATTRIBUTION.txt.",
+    .details =
+        "Reads JATS and NLM articles, keeps those whose licence allows it (the evidence stands in each "
+        "record),\n"
+        "cuts them in pieces, tokenizes and writes articles-*.jsonl.zst, tokens.bin/.idx (Megatron), "
+        "ledger.jsonl\n"
+        "(one line an input: kept, rejected, broken, duplicate, and why), stats.json and ATTRIBUTION.txt.",
     .example = "biomistral corpus build oa_comm_xml.PMC000xxxxxx.tar.gz --out corpus --tokenizer mistral/",
-    .positionals = {{.name = "INPUT", .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip", .required = true, .repeated = true}},
+    .positionals = {{.name = "INPUT",
+                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
+                     .required = true,
+                     .repeated = true}},
     .describe =
         [](Fields& fields) {
           fields.add("out", options.out, "folder to write", {.unit = "path", .result_neutral = true});

@@ -16,10 +16,15 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb verb{{
     .name = "corpus export",
     .summary = "a corpus folder in other tools' layouts",
-    .details = "ds: datatrove's token files; npy: one NumPy array with a table of documents; jsonl: the records.",
+    .details =
+        "ds: datatrove's token files; npy: one NumPy array with a table of documents; jsonl: the records.",
     .example = "biomistral corpus export corpus/ corpus.ds --to ds",
-    .positionals = {{.name = "DIR", .help = "folder that corpus build wrote"}, {.name = "OUT", .help = "file to write"}},
-    .describe = [](Fields& fields) { fields.add("to", to, "layout", {.choices = {"ds", "npy", "jsonl"}}); },
+    .positionals = {{.name = "DIR", .help = "folder that corpus build wrote"},
+                    {.name = "OUT", .help = "file to write"}},
+    .describe =
+        [](Fields& fields) {
+          fields.add("to", to, "layout", {.choices = {"ds", "npy", "jsonl"}});
+        },
     .run = run,
 }};
 

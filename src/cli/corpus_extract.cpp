@@ -17,9 +17,11 @@ Result<Outcome> run(const Invocation& call) {
     BM_TRY(JsonlWriter writer, JsonlWriter::create(ledger_path));
     ledger.emplace(std::move(writer));
   }
-  BM_TRY(ExtractCounts counts, extract_corpus(options, call.common, [&](const ArticleOutcome& outcome) -> Status {
+  BM_TRY(ExtractCounts counts,
+         extract_corpus(options, call.common, [&](const ArticleOutcome& outcome) -> Status {
            if (ledger) BM_CHECK_OK(ledger->write(outcome.ledger()));
-           if (outcome.status == ArticleStatus::kept && !call.common.dry_run) print_line(outcome.record().dump());
+           if (outcome.status == ArticleStatus::kept && !call.common.dry_run)
+             print_line(outcome.record().dump());
            return {};
          }));
   if (ledger) BM_CHECK_OK(ledger->commit());
@@ -29,13 +31,18 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb verb{{
     .name = "corpus extract",
     .summary = "articles' XML → clean text as JSON lines",
-    .details = "The reading, licence and text rules of corpus build, without tokens: one record an article on standard\n"
+    .details = "The reading, licence and text rules of corpus build, without tokens: one record an article "
+               "on standard\n"
                "output, the ledger in a file if wanted.",
     .example = "biomistral corpus extract articles/ --ledger ledger.jsonl > articles.jsonl",
-    .positionals = {{.name = "INPUT", .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip", .required = true, .repeated = true}},
+    .positionals = {{.name = "INPUT",
+                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
+                     .required = true,
+                     .repeated = true}},
     .describe =
         [](Fields& fields) {
-          fields.add("ledger", ledger_path, "write a line an input here", {.unit = "file", .result_neutral = true});
+          fields.add("ledger", ledger_path, "write a line an input here",
+                     {.unit = "file", .result_neutral = true});
           describe(fields, options.text);
           describe_selection(fields, options);
         },

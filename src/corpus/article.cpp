@@ -18,8 +18,10 @@ std::string content_key(std::string_view text) {
   plain.reserve(text.size());
   for (char c : text) {
     auto b = static_cast<unsigned char>(c);
-    if (b >= 'A' && b <= 'Z') plain += static_cast<char>(b - 'A' + 'a');
-    else if ((b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') || b >= 0x80) plain += c;
+    if (b >= 'A' && b <= 'Z')
+      plain += static_cast<char>(b - 'A' + 'a');
+    else if ((b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') || b >= 0x80)
+      plain += c;
   }
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string key;
@@ -31,13 +33,19 @@ std::string content_key(std::string_view text) {
 }
 
 void judge(ArticleOutcome& out, const ArticlePolicy& policy) {
-  bool allowed = std::find(policy.licences.begin(), policy.licences.end(), out.licence.kind) != policy.licences.end();
+  bool allowed =
+      std::find(policy.licences.begin(), policy.licences.end(), out.licence.kind) != policy.licences.end();
   out.status = ArticleStatus::rejected;
   if (!allowed) {
     switch (out.licence.kind) {
-      case LicenceKind::none: out.reason = "no licence statement found"; break;
-      case LicenceKind::unknown: out.reason = "licence not recognized"; break;
-      default: out.reason = "licence " + out.licence.name() + " is not among those to keep";
+      case LicenceKind::none:
+        out.reason = "no licence statement found";
+        break;
+      case LicenceKind::unknown:
+        out.reason = "licence not recognized";
+        break;
+      default:
+        out.reason = "licence " + out.licence.name() + " is not among those to keep";
     }
     if (!out.licence.conflict.empty()) out.reason += " (contradictory: " + out.licence.conflict + ")";
   } else if (out.words < std::max<int64_t>(policy.min_words, 1)) {
@@ -83,11 +91,16 @@ ArticleOutcome broken(const std::string& source, std::string reason) {
 
 std::string_view status_name(ArticleStatus status) {
   switch (status) {
-    case ArticleStatus::kept: return "kept";
-    case ArticleStatus::rejected: return "rejected";
-    case ArticleStatus::broken: return "broken";
-    case ArticleStatus::duplicate: return "duplicate";
-    case ArticleStatus::contaminated: return "contaminated";
+    case ArticleStatus::kept:
+      return "kept";
+    case ArticleStatus::rejected:
+      return "rejected";
+    case ArticleStatus::broken:
+      return "broken";
+    case ArticleStatus::duplicate:
+      return "duplicate";
+    case ArticleStatus::contaminated:
+      return "contaminated";
   }
   return "broken";
 }
@@ -109,7 +122,8 @@ Json ArticleOutcome::record() const {
 }
 
 Json ArticleOutcome::ledger() const {
-  Json line = Json::object({{"source", source}, {"status", std::string(status_name(status))}, {"reason", reason}});
+  Json line =
+      Json::object({{"source", source}, {"status", std::string(status_name(status))}, {"reason", reason}});
   if (id != source) line.set("id", id);
   if (status != ArticleStatus::broken) {
     line.set("license", licence.name());
@@ -136,17 +150,21 @@ ArticlePolicy make_policy(const CorpusOptions& options, const LicenceLists* list
   return policy;
 }
 
-std::vector<ArticleOutcome> process_article(std::string bytes, const std::string& source, const ArticlePolicy& policy) {
+std::vector<ArticleOutcome> process_article(std::string bytes, const std::string& source,
+                                            const ArticlePolicy& policy) {
   if (policy.max_bytes && bytes.size() > policy.max_bytes)
     return {broken(source, "the file is larger than --max-article-size")};
   Result<std::unique_ptr<XmlTree>> parsed = parse_xml(std::move(bytes));
   if (!parsed.ok()) return {broken(source, parsed.error().paragraph())};
   const XmlTree& tree = *parsed.value();
   std::vector<pugi::xml_node> articles = find_articles(tree.document);
-  if (articles.empty()) return {broken(source, "holds no <article>: its root is <" + std::string(tree.document.document_element().name()) + ">")};
+  if (articles.empty())
+    return {broken(source, "holds no <article>: its root is <" +
+                               std::string(tree.document.document_element().name()) + ">")};
   std::vector<ArticleOutcome> outcomes;
   for (size_t i = 0; i < articles.size(); ++i) {
-    outcomes.push_back(process_one(articles[i], i == 0 ? source : source + "#" + std::to_string(i + 1), policy));
+    outcomes.push_back(
+        process_one(articles[i], i == 0 ? source : source + "#" + std::to_string(i + 1), policy));
     outcomes.back().notes = tree.notes;
   }
   return outcomes;

@@ -26,7 +26,8 @@ struct ArticleOutcome {
   Licence licence;
   std::string text;
   int64_t words = 0;
-  std::string content_key;  // 32 hex digits: the same for texts that differ in case, punctuation or spacing only
+  std::string
+      content_key;  // 32 hex digits: the same for texts that differ in case, punctuation or spacing only
 
   // {"id", "text", "metadata": {...}} of interface.md, "corpus"; of kept articles.
   Json record() const;
@@ -44,7 +45,8 @@ struct ArticlePolicy {
 ArticlePolicy make_policy(const CorpusOptions& options, const LicenceLists* lists);
 
 // source: "archive.tar.gz/misc/123.xml". A wrapper with several articles gives "…xml#2" for the second.
-std::vector<ArticleOutcome> process_article(std::string bytes, const std::string& source, const ArticlePolicy& policy);
+std::vector<ArticleOutcome> process_article(std::string bytes, const std::string& source,
+                                            const ArticlePolicy& policy);
 
 int64_t count_words(std::string_view text);  // separated by white space
 

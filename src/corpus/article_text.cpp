@@ -10,7 +10,9 @@ namespace {
 constexpr int kDeepest = 400;
 
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
-bool is_characters(pugi::xml_node node) { return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata; }
+bool is_characters(pugi::xml_node node) {
+  return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata;
+}
 
 // Primary subtag in lower case: "pt-BR" → "pt".
 std::string language_tag(std::string_view tag) {
@@ -53,14 +55,18 @@ std::string inline_text(pugi::xml_node node, const TextOptions& options) {
 }
 
 void ArticleWriter::characters(pugi::xml_node node) {
-  if (preserve_ > 0) writer_.preserved(node.value(), node.internal_object(), rule_);
-  else writer_.text(node.value(), node.internal_object(), rule_);
+  if (preserve_ > 0)
+    writer_.preserved(node.value(), node.internal_object(), rule_);
+  else
+    writer_.text(node.value(), node.internal_object(), rule_);
 }
 
 void ArticleWriter::drop(pugi::xml_node root, std::string_view rule) {
   if (!trace_) return;
-  if (is_characters(root)) trace_->dropped.push_back({root.internal_object(), rule});
-  else drop_children(root, rule);
+  if (is_characters(root))
+    trace_->dropped.push_back({root.internal_object(), rule});
+  else
+    drop_children(root, rule);
 }
 
 void ArticleWriter::drop_children(pugi::xml_node root, std::string_view rule) {
@@ -95,48 +101,94 @@ void ArticleWriter::node(pugi::xml_node node) {
 
 void ArticleWriter::element(pugi::xml_node node) {
   switch (element_of(node)) {
-    case Element::inline_run: return children(node);
-    case Element::paragraph: return paragraph(node);
-    case Element::section: return section(node);
-    case Element::title: return title_line(node);
-    case Element::label: return line(node);
+    case Element::paragraph:
+      return paragraph(node);
+    case Element::section:
+      return section(node);
+    case Element::title:
+      return title_line(node);
+    case Element::label:
+      return line(node);
     case Element::list:
-    case Element::def_list: return list(node);
-    case Element::list_item: return list_item(node, "");
-    case Element::def_item: return def_item(node);
-    case Element::term: return line(node);
-    case Element::block: return block(node);
-    case Element::line: return line(node);
-    case Element::speech: return speech(node);
+    case Element::def_list:
+      return list(node);
+    case Element::list_item:
+      return list_item(node, "");
+    case Element::def_item:
+      return def_item(node);
+    case Element::term:
+      return line(node);
+    case Element::block:
+      return block(node);
+    case Element::line:
+      return line(node);
+    case Element::speech:
+      return speech(node);
     case Element::preformat:
-    case Element::code: return preformat(node);
-    case Element::figure: return figure(node);
-    case Element::figure_group: return captioned(node, options_.figures == "drop" ? "figure" : "");
-    case Element::table_wrap: return table_wrap(node);
-    case Element::table: return table(node);
-    case Element::table_foot: return block(node);
-    case Element::caption: return block(node);
-    case Element::xref: return xref(node);
-    case Element::superscript: return script(node, true);
-    case Element::subscript: return script(node, false);
-    case Element::inline_formula: return formula(node, false);
-    case Element::display_formula: return formula(node, true);
-    case Element::math:
-    case Element::tex_math: return formula(node, false);
-    case Element::alternatives: return alternatives(node);
-    case Element::graphic: return drop(node, "picture description");
-    case Element::footnote: return footnote(node);
-    case Element::footnote_group: return section(node);
-    case Element::reference_list: return drop(node, "literature list");
-    case Element::supplement: return supplement(node);
-    case Element::line_break: return writer_.line_break();
-    case Element::metadata: return drop(node, "metadata");
-    case Element::sub_article: return sub_article(node);
+    case Element::code:
+      return preformat(node);
+    case Element::figure:
+      return figure(node);
+    case Element::figure_group:
+      return captioned(node, options_.figures == "drop" ? "figure" : "");
+    case Element::table_wrap:
+      return table_wrap(node);
+    case Element::table:
+      return table(node);
+    case Element::table_foot:  // notes on cells that are not there
+      return options_.tables == "caption" ? drop(node, "table notes") : block(node);
+    case Element::caption:
+      return block(node);
+    case Element::footnote:
+      return footnote(node);
+    case Element::footnote_group:
+      return section(node);
+    case Element::reference_list:
+      return drop(node, "literature list");
+    case Element::supplement:
+      return supplement(node);
+    case Element::metadata:
+      return drop(node, "metadata");
+    case Element::sub_article:
+      return sub_article(node);
     case Element::front_stub:
-    case Element::front: return front(node, false);
-    case Element::body: return children(node);
-    case Element::back: return back(node);
-    case Element::floats_group: return block(node);
+    case Element::front:
+      return front(node, false);
+    case Element::body:
+      return children(node);
+    case Element::back:
+      return back(node);
+    case Element::floats_group:
+      return block(node);
+    default:
+      return inline_element(node);
+  }
+}
+
+// What stands in the run of a text.
+void ArticleWriter::inline_element(pugi::xml_node node) {
+  switch (element_of(node)) {
+    case Element::xref:
+      return xref(node);
+    case Element::superscript:
+      return script(node, true);
+    case Element::subscript:
+      return script(node, false);
+    case Element::inline_formula:
+      return formula(node, false);
+    case Element::display_formula:
+      return formula(node, true);
+    case Element::math:
+    case Element::tex_math:
+      return formula(node, false);
+    case Element::alternatives:
+      return alternatives(node);
+    case Element::graphic:
+      return drop(node, "picture description");
+    case Element::line_break:
+      return writer_.line_break();
+    default:
+      return children(node);
   }
 }
 
@@ -146,25 +198,35 @@ void ArticleWriter::article(pugi::xml_node node) {
   language_ = language_tag(attribute_named(node, "lang"));
   if (language_.empty()) language_ = "en";  // the DTD's default
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
-    if (is_element(child) && element_of(child) == Element::front) front(child, true);
-    else this->node(child);
+    if (is_element(child) && element_of(child) == Element::front)
+      front(child, true);
+    else
+      this->node(child);
   }
 }
 
 void ArticleWriter::front(pugi::xml_node node, bool main_article) {
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
     std::string_view name = local_name(child.name());
-    if (is_element(child) && name == "article-meta") article_meta(child);
-    else if (!main_article && is_element(child) && (name == "title-group" || name == "abstract" || name == "trans-abstract" || name == "article-categories")) continue;
-    else drop(child, "metadata");
+    if (is_element(child) && name == "article-meta")
+      article_meta(child);
+    else if (!main_article && is_element(child) &&
+             (name == "title-group" || name == "abstract" || name == "trans-abstract" ||
+              name == "article-categories"))
+      continue;
+    else
+      drop(child, "metadata");
   }
   // <front-stub> holds what <article-meta> holds.
   if (!main_article && !child_named(node, "article-meta")) {
     for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
       std::string_view name = local_name(child.name());
-      if (name == "title-group") title_group(child);
-      else if (name == "abstract" || name == "trans-abstract") abstracts(child);
-      else if (name == "article-categories") drop(child, "metadata");
+      if (name == "title-group")
+        title_group(child);
+      else if (name == "abstract" || name == "trans-abstract")
+        abstracts(child);
+      else if (name == "article-categories")
+        drop(child, "metadata");
     }
   }
 }
@@ -172,8 +234,10 @@ void ArticleWriter::front(pugi::xml_node node, bool main_article) {
 void ArticleWriter::title_group(pugi::xml_node node) {
   for (pugi::xml_node part = node.first_child(); part; part = part.next_sibling()) {
     std::string_view name = local_name(part.name());
-    if (name == "article-title" || name == "subtitle") title_line(part);
-    else drop(part, starts_with(name, "trans-") ? "translated title" : "metadata");
+    if (name == "article-title" || name == "subtitle")
+      title_line(part);
+    else
+      drop(part, starts_with(name, "trans-") ? "translated title" : "metadata");
   }
 }
 
@@ -207,14 +271,16 @@ void ArticleWriter::back(pugi::xml_node node) {
       Scope scope(rule_, "back matter");
       this->node(child);
     } else {
-      drop(child, is_element(child) && element_of(child) == Element::reference_list ? "literature list" : "back matter");
+      drop(child, is_element(child) && element_of(child) == Element::reference_list ? "literature list"
+                                                                                    : "back matter");
     }
   }
 }
 
 void ArticleWriter::sub_article(pugi::xml_node node) {
   std::string language = language_tag(attribute_named(node, "lang"));
-  bool own = language.empty() ? attribute_named(node, "article-type") != "translation" : language == language_;
+  bool own =
+      language.empty() ? attribute_named(node, "article-type") != "translation" : language == language_;
   if (options_.sub_articles == "drop") return drop(node, "sub-article");
   if (options_.sub_articles == "own-language" && !own) return drop(node, "sub-article in another language");
   writer_.block_break();
@@ -252,7 +318,8 @@ void ArticleWriter::heading(const Heading& heading) {
   if (options_.section_titles == "path")
     for (size_t i = 0; i + 1 < path_.size(); ++i)
       if (!path_[i].empty()) prefix += path_[i] + " > ";
-  if (options_.section_titles == "markdown") prefix = std::string(std::min<size_t>(path_.size() + 1, 6), '#') + " ";
+  if (options_.section_titles == "markdown")
+    prefix = std::string(std::min<size_t>(path_.size() + 1, 6), '#') + " ";
   writer_.prefix(std::move(prefix));
   writer_.flat(1);
   Scope scope(rule_, "title");
@@ -353,8 +420,10 @@ void ArticleWriter::alternatives(pugi::xml_node node) {
   bool math = chosen && (element_of(chosen) == Element::math || element_of(chosen) == Element::tex_math);
   if (math) return formula(node, false);
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
-    if (child == chosen) this->node(child);
-    else drop(child, is_characters(child) ? "white space" : "other form of the same");
+    if (child == chosen)
+      this->node(child);
+    else
+      drop(child, is_characters(child) ? "white space" : "other form of the same");
   }
 }
 

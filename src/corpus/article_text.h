@@ -35,9 +35,16 @@ class ArticleWriter {
   struct Heading {
     pugi::xml_node label, title;
   };
+  struct TableGrid {
+    bool markdown = false;
+    std::vector<size_t> covered;  // rows still covered by a cell above, per column
+    size_t column = 0;
+    size_t empty_left = 100000;  // empty places one table may write; more is malice
+  };
 
   void node(pugi::xml_node node);
   void element(pugi::xml_node node);
+  void inline_element(pugi::xml_node node);
   void characters(pugi::xml_node node);
   void drop(pugi::xml_node node, std::string_view rule);
   void drop_children(pugi::xml_node node, std::string_view rule);
@@ -75,12 +82,19 @@ class ArticleWriter {
   void table_wrap(pugi::xml_node node);
   void supplement(pugi::xml_node node);
   void table(pugi::xml_node node);
+  void table_row(pugi::xml_node row, TableGrid& grid);
+  void empty_cell(TableGrid& grid);
+  void covered_cells(TableGrid& grid);
   void table_rows(pugi::xml_node node, std::vector<pugi::xml_node>& rows, size_t& header_rows);
 
   // formulas.cpp
   void formula(pugi::xml_node node, bool display);
   void tex(pugi::xml_node node);
   void math(pugi::xml_node node);
+  void math_layout(pugi::xml_node node);
+  void math_fenced(pugi::xml_node node);
+  template <class Function>
+  void each_argument(pugi::xml_node node, Function function);
   void math_children(pugi::xml_node node);
   void math_script(pugi::xml_node node, bool superscript);
   void math_group(pugi::xml_node node);
@@ -94,8 +108,8 @@ class ArticleWriter {
   Trace* trace_;
   std::string_view rule_ = "paragraph";
   std::string language_;
-  std::vector<std::string> path_;        // titles of the open sections
-  std::vector<pugi::xml_node> floats_;   // met inside a paragraph, written after it
+  std::vector<std::string> path_;       // titles of the open sections
+  std::vector<pugi::xml_node> floats_;  // met inside a paragraph, written after it
   int in_paragraph_ = 0;
   int list_depth_ = 0;
   int preserve_ = 0;

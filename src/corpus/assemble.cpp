@@ -25,14 +25,17 @@ struct Decisions {
   std::unordered_map<uint32_t, std::string> names;  // of those that are repeated
 };
 
-Status for_each_line(const std::vector<PartFiles>& parts, const std::function<Status(const Json&)>& function) {
+Status for_each_line(const std::vector<PartFiles>& parts,
+                     const std::function<Status(const Json&)>& function) {
   for (const PartFiles& part : parts)
     BM_CHECK_OK(for_each_jsonl(part.ledger, [&](const Json& line, uint64_t) { return function(line); }));
   return {};
 }
 
-// Which kept articles are held out: by a hash of their id, so that the choice does not move when others come or go.
-void hold_out(Decisions& decisions, const std::vector<std::pair<uint64_t, uint32_t>>& kept, const CorpusOptions& options) {
+// Which kept articles are held out: by a hash of their id, so that the choice does not move when others come
+// or go.
+void hold_out(Decisions& decisions, const std::vector<std::pair<uint64_t, uint32_t>>& kept,
+              const CorpusOptions& options) {
   if (options.holdout > 0) {
     auto limit = static_cast<uint64_t>(options.holdout * 18446744073709549568.0);
     for (auto [hash, index] : kept)
@@ -85,16 +88,19 @@ using Tallies = std::map<std::string, Tally>;
 
 Json tallies_json(const Tallies& tallies) {
   std::vector<std::pair<std::string, Tally>> order(tallies.begin(), tallies.end());
-  std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) { return a.second.tokens > b.second.tokens; });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const auto& a, const auto& b) { return a.second.tokens > b.second.tokens; });
   Json out = Json::object();
   for (const auto& [name, tally] : order)
-    out.set(name, Json::object({{"articles", tally.articles}, {"words", tally.words}, {"tokens", tally.tokens}}));
+    out.set(name,
+            Json::object({{"articles", tally.articles}, {"words", tally.words}, {"tokens", tally.tokens}}));
   return out;
 }
 
 class Assembler {
  public:
-  Assembler(const CorpusOptions& options, int64_t vocabulary_size) : options_(options), vocabulary_size_(vocabulary_size) {}
+  Assembler(const CorpusOptions& options, int64_t vocabulary_size)
+      : options_(options), vocabulary_size_(vocabulary_size) {}
 
   Result<CorpusReport> run(const std::vector<PartFiles>& parts, Decisions decisions) {
     decisions_ = std::move(decisions);
@@ -137,9 +143,12 @@ class Assembler {
       Json entry = line["ledger"];
       if (!mine.is_null()) {
         BM_TRY(bool more, records.next_line(record));
-        if (!more) return failed("the records of a part are fewer than its ledger says", "Remove the output folder's parts and run again.");
+        if (!more)
+          return failed("the records of a part are fewer than its ledger says",
+                        "Remove the output folder's parts and run again.");
       }
-      if (auto name = decisions_.names.find(index); name != decisions_.names.end()) name->second = entry["source"].as_string();
+      if (auto name = decisions_.names.find(index); name != decisions_.names.end())
+        name->second = entry["source"].as_string();
       count(fate, entry);
       if (fate == Fate::duplicate) {
         entry.set("status", "duplicate");
@@ -148,7 +157,8 @@ class Assembler {
       if (fate == Fate::held_out) entry.set("split", "heldout");
       BM_CHECK_OK(ledger.write(entry));
       BM_TRY(int64_t used, add_tokens(mine, ids, offset, fate == Fate::kept ? &tokens : nullptr));
-      if (fate == Fate::kept || fate == Fate::held_out) BM_CHECK_OK(attribution.append(attribution_line(mine)));
+      if (fate == Fate::kept || fate == Fate::held_out)
+        BM_CHECK_OK(attribution.append(attribution_line(mine)));
       if (fate == Fate::held_out) return held_out->write_line(record);
       if (fate != Fate::kept) return {};
       tally(mine, used);
@@ -157,12 +167,14 @@ class Assembler {
   }
 
   // Copies the article's sequences (or only steps over them); the number of tokens.
-  Result<int64_t> add_tokens(const Json& mine, const MappedFile& ids, size_t& offset, MegatronWriter* tokens) {
+  Result<int64_t> add_tokens(const Json& mine, const MappedFile& ids, size_t& offset,
+                             MegatronWriter* tokens) {
     int64_t total = 0;
     if (mine.is_null()) return total;
     for (const Json& length : mine["lengths"].items()) {
       auto count = static_cast<size_t>(length.as_int());
-      if (offset + count * 4 > ids.size()) return failed("the tokens of a part are cut off", "Remove the output folder's parts and run again.");
+      if (offset + count * 4 > ids.size())
+        return failed("the tokens of a part are cut off", "Remove the output folder's parts and run again.");
       if (tokens) {
         sequence_.resize(count);
         std::memcpy(sequence_.data(), ids.bytes().data() + offset, count * 4);
@@ -198,7 +210,8 @@ class Assembler {
     line += mine["title"].as_string() + ". " + mine["journal"].as_string();
     if (mine["year"].as_int()) line += " (" + std::to_string(mine["year"].as_int()) + ")";
     line += ". " + mine["id"].as_string();
-    if (!mine["doi"].as_string().empty() && !(mine["doi"] == mine["id"])) line += ", https://doi.org/" + mine["doi"].as_string();
+    if (!mine["doi"].as_string().empty() && !(mine["doi"] == mine["id"]))
+      line += ", https://doi.org/" + mine["doi"].as_string();
     return line + ". Licence: " + mine["licence"].as_string() + "\n";
   }
 
@@ -209,12 +222,19 @@ class Assembler {
       return;
     }
     ++report_.articles;
-    if (fate == Fate::duplicate) ++report_.duplicates;
-    else if (fate == Fate::held_out) ++report_.held_out;
-    else if (status == "kept") ++report_.kept;
-    else if (status == "broken") ++report_.broken;
-    else ++report_.rejected;
-    if (status == "rejected") ++rejections_[entry["reason"].as_string().substr(0, entry["reason"].as_string().find(" (contradictory"))];
+    if (fate == Fate::duplicate)
+      ++report_.duplicates;
+    else if (fate == Fate::held_out)
+      ++report_.held_out;
+    else if (status == "kept")
+      ++report_.kept;
+    else if (status == "broken")
+      ++report_.broken;
+    else
+      ++report_.rejected;
+    if (status == "rejected")
+      ++rejections_[entry["reason"].as_string().substr(0,
+                                                       entry["reason"].as_string().find(" (contradictory"))];
   }
 
   void tally(const Json& mine, int64_t tokens) {
@@ -273,7 +293,8 @@ class Assembler {
 
 }  // namespace
 
-Result<CorpusReport> assemble(const std::vector<PartFiles>& parts, const CorpusOptions& options, int64_t vocabulary_size, uint64_t seed) {
+Result<CorpusReport> assemble(const std::vector<PartFiles>& parts, const CorpusOptions& options,
+                              int64_t vocabulary_size, uint64_t seed) {
   BM_TRY(Decisions decisions, decide(parts, options, seed));
   return Assembler(options, vocabulary_size).run(parts, std::move(decisions));
 }

@@ -8,6 +8,7 @@
 
 namespace bm {
 
-Result<CorpusReport> assemble(const std::vector<PartFiles>& parts, const CorpusOptions& options, int64_t vocabulary_size, uint64_t seed);
+Result<CorpusReport> assemble(const std::vector<PartFiles>& parts, const CorpusOptions& options,
+                              int64_t vocabulary_size, uint64_t seed);
 
 }  // namespace bm

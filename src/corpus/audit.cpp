@@ -14,7 +14,9 @@ namespace bm {
 
 namespace {
 
-bool is_characters(pugi::xml_node node) { return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata; }
+bool is_characters(pugi::xml_node node) {
+  return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata;
+}
 
 // The characters as they are compared: white space and control characters left out, script characters
 // as the plain ones, all dashes as one, TeX's dollars and a table's backslashes left out.
@@ -23,11 +25,15 @@ std::string folded(std::string_view text) {
     std::string_view from, to;
   };
   static constexpr Pair kPairs[] = {
-      {"⁰", "0"}, {"¹", "1"}, {"²", "2"}, {"³", "3"}, {"⁴", "4"}, {"⁵", "5"}, {"⁶", "6"}, {"⁷", "7"}, {"⁸", "8"}, {"⁹", "9"}, {"⁺", "+"}, {"⁻", "-"},
-      {"⁼", "="}, {"⁽", "("}, {"⁾", ")"}, {"₀", "0"}, {"₁", "1"}, {"₂", "2"}, {"₃", "3"}, {"₄", "4"}, {"₅", "5"}, {"₆", "6"}, {"₇", "7"}, {"₈", "8"},
-      {"₉", "9"}, {"₊", "+"}, {"₋", "-"}, {"₌", "="}, {"₍", "("}, {"₎", ")"}, {"−", "-"}, {"–", "-"}, {"‐", "-"}, {"‑", "-"},
-      {"\u00A0", ""}, {"\u0085", ""}, {"\u3000", ""}, {"\u2000", ""}, {"\u2001", ""}, {"\u2002", ""}, {"\u2003", ""}, {"\u2004", ""}, {"\u2005", ""}, {"\u2006", ""},
-      {"\u2007", ""}, {"\u2008", ""}, {"\u2009", ""}, {"\u200A", ""}, {"\u2028", ""}, {"\u2029", ""}, {"\u202F", ""}, {"\u205F", ""}};
+      {"⁰", "0"},     {"¹", "1"},     {"²", "2"},     {"³", "3"},     {"⁴", "4"},     {"⁵", "5"},
+      {"⁶", "6"},     {"⁷", "7"},     {"⁸", "8"},     {"⁹", "9"},     {"⁺", "+"},     {"⁻", "-"},
+      {"⁼", "="},     {"⁽", "("},     {"⁾", ")"},     {"₀", "0"},     {"₁", "1"},     {"₂", "2"},
+      {"₃", "3"},     {"₄", "4"},     {"₅", "5"},     {"₆", "6"},     {"₇", "7"},     {"₈", "8"},
+      {"₉", "9"},     {"₊", "+"},     {"₋", "-"},     {"₌", "="},     {"₍", "("},     {"₎", ")"},
+      {"−", "-"},     {"–", "-"},     {"‐", "-"},     {"‑", "-"},     {"\u00A0", ""}, {"\u0085", ""},
+      {"\u3000", ""}, {"\u2000", ""}, {"\u2001", ""}, {"\u2002", ""}, {"\u2003", ""}, {"\u2004", ""},
+      {"\u2005", ""}, {"\u2006", ""}, {"\u2007", ""}, {"\u2008", ""}, {"\u2009", ""}, {"\u200A", ""},
+      {"\u2028", ""}, {"\u2029", ""}, {"\u202F", ""}, {"\u205F", ""}};
   std::string out;
   for (size_t i = 0; i < text.size();) {
     auto c = static_cast<unsigned char>(text[i]);
@@ -63,7 +69,8 @@ std::string landed_source(const Landing& landing, std::string_view text) {
 
 std::string place_of(pugi::xml_node node) {
   std::string path;
-  for (pugi::xml_node up = node.parent(); up && up.type() == pugi::node_element; up = up.parent()) path = std::string(up.name()) + (path.empty() ? "" : "/") + path;
+  for (pugi::xml_node up = node.parent(); up && up.type() == pugi::node_element; up = up.parent())
+    path = std::string(up.name()) + (path.empty() ? "" : "/") + path;
   return path + ": \"" + to_utf8_safe(std::string_view(node.value()).substr(0, 60)) + "\"";
 }
 
@@ -91,10 +98,13 @@ void tally(std::map<std::string, AuditTally>& tallies, std::string_view rule, si
 }
 
 // A landing's account: what is in the text under its rule, what was cut out of it under the cuts' rules.
-void account_landing(AuditReport& report, pugi::xml_node node, const Landing& landing, const std::string& text) {
+void account_landing(AuditReport& report, pugi::xml_node node, const Landing& landing,
+                     const std::string& text) {
   std::string own = folded(node.value());
   if (folded(landed_source(landing, text)) != own)
-    report.problems.push_back("changed: " + place_of(node) + " became \"" + to_utf8_safe(text.substr(landing.begin, std::min<size_t>(landing.end - landing.begin, 60))) + "\"");
+    report.problems.push_back(
+        "changed: " + place_of(node) + " became \"" +
+        to_utf8_safe(text.substr(landing.begin, std::min<size_t>(landing.end - landing.begin, 60))) + "\"");
   size_t cut_total = 0;
   std::string_view cut_rule;
   for (const Cut& cut : landing.cuts) {
@@ -104,8 +114,10 @@ void account_landing(AuditReport& report, pugi::xml_node node, const Landing& la
     if (characters) tally(report.dropped, cut.rule, characters, false);
   }
   bool all_cut = !own.empty() && cut_total >= own.size();
-  if (all_cut) ++report.dropped[std::string(cut_rule)].nodes;
-  else tally(report.landed, landing.rule, own.size() - std::min(cut_total, own.size()), true);
+  if (all_cut)
+    ++report.dropped[std::string(cut_rule)].nodes;
+  else
+    tally(report.landed, landing.rule, own.size() - std::min(cut_total, own.size()), true);
 }
 
 }  // namespace
@@ -120,7 +132,8 @@ Result<AuditReport> audit_article(pugi::xml_node article, const TextOptions& opt
   AuditReport report;
   size_t last_end = 0;
   for (const Landing& landing : trace.landings) {
-    if (landing.begin < last_end && landing.end > landing.begin) report.problems.push_back("overlap at byte " + std::to_string(landing.begin) + " of the text");
+    if (landing.begin < last_end && landing.end > landing.begin)
+      report.problems.push_back("overlap at byte " + std::to_string(landing.begin) + " of the text");
     last_end = std::max(last_end, landing.end);
   }
   for (pugi::xml_node node : text_nodes(article)) {
@@ -134,7 +147,8 @@ Result<AuditReport> audit_article(pugi::xml_node article, const TextOptions& opt
     ++report.total.nodes;
     report.total.characters += static_cast<int64_t>(own.size());
     if (places == 0) report.problems.push_back("lost: " + place_of(node));
-    if (places > 1) report.problems.push_back("accounted " + std::to_string(places) + " times: " + place_of(node));
+    if (places > 1)
+      report.problems.push_back("accounted " + std::to_string(places) + " times: " + place_of(node));
     for (const Landing* landing : landed[key]) account_landing(report, node, *landing, text);
     for (std::string_view rule : dropped[key]) tally(report.dropped, rule, own.size(), true);
   }
@@ -144,7 +158,8 @@ Result<AuditReport> audit_article(pugi::xml_node article, const TextOptions& opt
 Json audit_json(const AuditReport& report) {
   auto tallies = [](const std::map<std::string, AuditTally>& all) {
     Json out = Json::object();
-    for (const auto& [rule, one] : all) out.set(rule, Json::object({{"nodes", one.nodes}, {"characters", one.characters}}));
+    for (const auto& [rule, one] : all)
+      out.set(rule, Json::object({{"nodes", one.nodes}, {"characters", one.characters}}));
     return out;
   };
   Json problems = Json::array();

@@ -56,11 +56,14 @@ Status check_space(const std::string& folder, uint64_t input_bytes) {
   BM_TRY(uint64_t free, free_space(folder));
   uint64_t wanted = input_bytes + input_bytes / 2;
   if (free < wanted)
-    return failed("about " + format_bytes(wanted) + " are wanted and " + format_bytes(free) + " are free", "Free some space, or write elsewhere.").in(folder);
+    return failed("about " + format_bytes(wanted) + " are wanted and " + format_bytes(free) + " are free",
+                  "Free some space, or write elsewhere.")
+        .in(folder);
   return {};
 }
 
-Result<std::vector<PartFiles>> make_parts(const std::vector<InputPart>& inputs, const std::string& folder, PartWork work) {
+Result<std::vector<PartFiles>> make_parts(const std::vector<InputPart>& inputs, const std::string& folder,
+                                          PartWork work) {
   BM_CHECK_OK(make_directories(folder));
   remove_leftovers(folder);
   std::vector<PartFiles> parts;
@@ -119,7 +122,9 @@ Result<CorpusReport> build_corpus(const CorpusOptions& options, const CommonOpti
   BM_CHECK_OK(check_options(options));
   BM_TRY(CorpusSwitches switches, resolve_switches(options, common));
   BM_TRY(std::vector<InputPart> inputs, plan_inputs(options.inputs));
-  if (options.tokenizer.empty()) return bad_input("no tokenizer given", "Give --tokenizer a model folder, a tokenizer.json or a tokenizer.model.");
+  if (options.tokenizer.empty())
+    return bad_input("no tokenizer given",
+                     "Give --tokenizer a model folder, a tokenizer.json or a tokenizer.model.");
   BM_TRY(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::load(options.tokenizer));
   LicenceLists lists;
   for (const std::string& path : options.file_lists) BM_CHECK_OK(lists.add(path));
@@ -155,8 +160,11 @@ Result<CorpusReport> build_corpus(const CorpusOptions& options, const CommonOpti
   double middle = now_seconds();
   BM_TRY(CorpusReport report, assemble(parts, options, tokenizer->vocabulary_size(), seed));
   if (report.kept + report.held_out == 0)
-    return failed("not one of " + std::to_string(report.articles) + " articles was kept", "ledger.jsonl there says why, article by article.").in(options.out);
-  BM_CHECK_OK(folder.finish(report.stats, Json::object({{"reading_seconds", middle - start}, {"assembling_seconds", now_seconds() - middle}})));
+    return failed("not one of " + std::to_string(report.articles) + " articles was kept",
+                  "ledger.jsonl there says why, article by article.")
+        .in(options.out);
+  BM_CHECK_OK(folder.finish(report.stats, Json::object({{"reading_seconds", middle - start},
+                                                        {"assembling_seconds", now_seconds() - middle}})));
   BM_CHECK_OK(remove_all(folder.file("parts")));
   return report;
 }

@@ -13,7 +13,8 @@ constexpr std::string_view kRule = "citation";
 
 bool is_mark(char c) { return c == kCitationOpen || c == kCitationOpenSelf; }
 bool is_word(unsigned char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2);
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+         (c >= 0xC3 && c != 0xE2);
 }
 
 // Bytes of what may stand between citations of one group at text[i]: , ; dashes, spaces, within brackets
@@ -71,7 +72,8 @@ size_t run_end(std::string_view text, size_t i) {
   return end;
 }
 
-// A raised group "\x03 … \x04" that holds nothing but citations, brackets and separators: offset past it, else 0.
+// A raised group "\x03 … \x04" that holds nothing but citations, brackets and separators: offset past it,
+// else 0.
 size_t raised_group(std::string_view text, size_t i) {
   for (size_t k = i + 1; k < text.size();) {
     char c = text[k];
@@ -94,7 +96,8 @@ size_t raised_group(std::string_view text, size_t i) {
 bool is_glued(std::string_view text, size_t block_start, size_t i) {
   if (i == block_start) return false;
   char before = text[i - 1];
-  return before != ' ' && before != '\n' && before != '(' && before != '[' && before != '-' && before != '/' && before != '#' &&
+  return before != ' ' && before != '\n' && before != '(' && before != '[' && before != '-' &&
+         before != '/' && before != '#' &&
          !(i >= 3 && (text.compare(i - 3, 3, "–") == 0 || text.compare(i - 3, 3, "—") == 0));
 }
 
@@ -116,9 +119,13 @@ size_t removable_end(std::string_view text, size_t block_start, size_t i) {
   for (size_t k = i; k < text.size();) {
     char c = text[k];
     size_t here = 0;
-    if (c == '[' || c == '(') here = bracket_group(text, k);
-    else if (c == kRaisedOpen) here = raised_group(text, k);
-    else if (c == kCitationOpenSelf || (c == kCitationOpen && (k > i || is_glued(text, block_start, k) || is_between_sentences(text, block_start, k)))) here = run_end(text, k);
+    if (c == '[' || c == '(')
+      here = bracket_group(text, k);
+    else if (c == kRaisedOpen)
+      here = raised_group(text, k);
+    else if (c == kCitationOpenSelf || (c == kCitationOpen && (k > i || is_glued(text, block_start, k) ||
+                                                               is_between_sentences(text, block_start, k))))
+      here = run_end(text, k);
     if (here == 0) break;
     end = k = here;
     while (k < text.size() && separator_length(text, k, false) > 0) k += separator_length(text, k, false);
@@ -160,12 +167,17 @@ void TextWriter::remove_citations() {
     bool opened = begin > block_start_ && (text[begin - 1] == '(' || text[begin - 1] == '[');
     while (opened && end < text.size() && (text[end] == ',' || text[end] == ';' || text[end] == ' ')) ++end;
     bool closed = end < text.size() && (text[end] == ')' || text[end] == ']');
-    while (begin > floor && (text[begin - 1] == ' ' || (closed && (text[begin - 1] == ',' || text[begin - 1] == ';')))) --begin;
+    while (begin > floor &&
+           (text[begin - 1] == ' ' || (closed && (text[begin - 1] == ',' || text[begin - 1] == ';'))))
+      --begin;
     if (begin == block_start_)
       while (end < text.size() && text[end] == ' ') ++end;
     bool word_after = end < text.size() && is_word(static_cast<unsigned char>(text[end]));
-    bool apart = begin > block_start_ && word_after && text[begin - 1] != '(' && text[begin - 1] != '[' && text[begin - 1] != '-' && text[begin - 1] != '/';
-    std::string replacement = citation_mark_.empty() ? (apart ? " " : "") : (begin > block_start_ ? " " : "") + citation_mark_ + (word_after ? " " : "");
+    bool apart = begin > block_start_ && word_after && text[begin - 1] != '(' && text[begin - 1] != '[' &&
+                 text[begin - 1] != '-' && text[begin - 1] != '/';
+    std::string replacement =
+        citation_mark_.empty() ? (apart ? " " : "")
+                               : (begin > block_start_ ? " " : "") + citation_mark_ + (word_after ? " " : "");
     edits.push_back({begin, end - begin, std::move(replacement), kRule});
     i = end;
   }
@@ -181,16 +193,20 @@ void TextWriter::settle_marks() {
     std::vector<Edit> edits;
     size_t kept = 0;
     for (size_t i = open; i <= close && i < out_.size(); ++i) {
-      bool mark = is_mark(out_[i]) || out_[i] == kCitationClose || out_[i] == kRaisedOpen || out_[i] == kRaisedClose;
-      if (mark) edits.push_back({i, 1, "", {}});
-      else ++kept;
+      bool mark =
+          is_mark(out_[i]) || out_[i] == kCitationClose || out_[i] == kRaisedOpen || out_[i] == kRaisedClose;
+      if (mark)
+        edits.push_back({i, 1, "", {}});
+      else
+        ++kept;
     }
     apply(edits);
     if (kept > 0) script(open, open + kept, true);
   }
   std::vector<Edit> edits;
   for (size_t i = block_start_; i < out_.size(); ++i)
-    if (is_mark(out_[i]) || out_[i] == kCitationClose || out_[i] == kRaisedClose) edits.push_back({i, 1, "", {}});
+    if (is_mark(out_[i]) || out_[i] == kCitationClose || out_[i] == kRaisedClose)
+      edits.push_back({i, 1, "", {}});
   apply(edits);
 }
 

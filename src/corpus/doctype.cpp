@@ -10,8 +10,8 @@ namespace bm {
 
 namespace {
 
-constexpr size_t kLongestDeclared = 1024;       // bytes of one entity's text
-constexpr size_t kExpansionBudget = 1u << 20;   // bytes that declared entities may add to one file
+constexpr size_t kLongestDeclared = 1024;      // bytes of one entity's text
+constexpr size_t kExpansionBudget = 1u << 20;  // bytes that declared entities may add to one file
 
 struct DeclaredEntity {
   std::string text;
@@ -21,8 +21,8 @@ using Declarations = std::map<std::string, DeclaredEntity, std::less<>>;
 
 bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 bool is_name(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.' ||
-         c == ':' || static_cast<unsigned char>(c) >= 0x80;
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' ||
+         c == '.' || c == ':' || static_cast<unsigned char>(c) >= 0x80;
 }
 bool is_xml_own(std::string_view name) {
   return name == "lt" || name == "gt" || name == "amp" || name == "quot" || name == "apos";
@@ -31,10 +31,14 @@ bool is_xml_own(std::string_view name) {
 // Markup characters stay escaped, for the parser's eyes.
 void append_escaped(std::string& out, std::string_view text) {
   for (char c : text) {
-    if (c == '<') out += "&lt;";
-    else if (c == '&') out += "&amp;";
-    else if (c == '"') out += "&quot;";
-    else out += c;
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '"')
+      out += "&quot;";
+    else
+      out += c;
   }
 }
 
@@ -55,7 +59,8 @@ DeclaredEntity plain_value(std::string_view value) {
       continue;
     }
     size_t end = value.find(';', i);
-    std::string_view name = end == std::string_view::npos ? std::string_view{} : value.substr(i + 1, end - i - 1);
+    std::string_view name =
+        end == std::string_view::npos ? std::string_view{} : value.substr(i + 1, end - i - 1);
     if (value[i] == '%' && end == std::string_view::npos) {
       entity.text += '%';
       continue;
@@ -77,7 +82,9 @@ DeclaredEntity plain_value(std::string_view value) {
 // Reads one declaration that starts at text[at] = "<!ENTITY"; returns the offset past its '>'.
 size_t read_entity(std::string_view text, size_t at, Declarations& declarations) {
   size_t i = at + 8;
-  auto skip = [&] { while (i < text.size() && is_space(text[i])) ++i; };
+  auto skip = [&] {
+    while (i < text.size() && is_space(text[i])) ++i;
+  };
   skip();
   bool parameter = i < text.size() && text[i] == '%';
   if (parameter) {
@@ -105,12 +112,14 @@ size_t read_entity(std::string_view text, size_t at, Declarations& declarations)
       ++i;
     }
   }
-  if (!parameter && !name.empty()) declarations.emplace(std::move(name), std::move(entity));  // the first one counts
+  if (!parameter && !name.empty())
+    declarations.emplace(std::move(name), std::move(entity));  // the first one counts
   size_t end = text.find('>', i);
   return end == std::string_view::npos ? end : end + 1;
 }
 
-// The DOCTYPE that starts at `at`: fills declarations and returns the offset past it, npos when it does not end.
+// The DOCTYPE that starts at `at`: fills declarations and returns the offset past it, npos when it does not
+// end.
 size_t read_doctype(std::string_view text, size_t at, Declarations& declarations) {
   bool inside = false;
   for (size_t i = at + 9; i < text.size();) {
@@ -179,10 +188,12 @@ size_t first_foreign_reference(std::string_view text) {
   return at;
 }
 
-Status append_reference(std::string& out, std::string_view name, const Declarations& declarations, size_t line, size_t& budget) {
+Status append_reference(std::string& out, std::string_view name, const Declarations& declarations,
+                        size_t line, size_t& budget) {
   auto declared = declarations.find(name);
   if (declared != declarations.end() && declared->second.refused.empty()) {
-    if (declared->second.text.size() > budget) return bad_input("entities declared in the file grow it by more than 1 MB: not expanded");
+    if (declared->second.text.size() > budget)
+      return bad_input("entities declared in the file grow it by more than 1 MB: not expanded");
     budget -= declared->second.text.size();
     out += declared->second.text;
     return {};
@@ -193,7 +204,8 @@ Status append_reference(std::string& out, std::string_view name, const Declarati
   }
   std::string shown = "&" + std::string(name) + ";";
   if (declared != declarations.end())
-    return bad_input("entity " + shown + " is not expanded: " + declared->second.refused).in("line " + std::to_string(line));
+    return bad_input("entity " + shown + " is not expanded: " + declared->second.refused)
+        .in("line " + std::to_string(line));
   return bad_input("undefined entity " + shown).in("line " + std::to_string(line));
 }
 

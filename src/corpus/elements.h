@@ -11,7 +11,7 @@ namespace bm {
 enum class Element : uint8_t {
   inline_run,  // everything unknown or purely typographic
   paragraph,
-  section,     // sec, app, glossary, boxed text, statement, ...: children with a title of their own
+  section,  // sec, app, glossary, boxed text, statement, ...: children with a title of their own
   title,
   label,
   list,
@@ -19,8 +19,8 @@ enum class Element : uint8_t {
   def_list,
   def_item,
   term,
-  block,       // quotes, verse, attributions, ...: breaks before and after
-  line,        // verse-line, term-head, ...: a line of its own
+  block,  // quotes, verse, attributions, ...: breaks before and after
+  line,   // verse-line, term-head, ...: a line of its own
   speech,
   preformat,
   code,
@@ -38,13 +38,13 @@ enum class Element : uint8_t {
   math,
   tex_math,
   alternatives,
-  graphic,     // graphic, media, alt-text, long-desc: pictures and their descriptions
+  graphic,  // graphic, media, alt-text, long-desc: pictures and their descriptions
   footnote,
   footnote_group,
   reference_list,
   supplement,
   line_break,
-  metadata,    // identifiers, keywords, permissions: described by the record, not part of the text
+  metadata,  // identifiers, keywords, permissions: described by the record, not part of the text
   sub_article,
   front_stub,
   body,
@@ -57,8 +57,27 @@ Element element_of(pugi::xml_node node);
 
 // MathML presentation elements.
 enum class MathElement : uint8_t {
-  row, token, op, text, sup, sub, subsup, frac, sqrt, root, over, under, underover, table, table_row, cell,
-  fenced, multiscripts, annotation, space, semantics,
+  row,
+  token,
+  op,
+  text,
+  sup,
+  sub,
+  subsup,
+  frac,
+  sqrt,
+  root,
+  over,
+  under,
+  underover,
+  table,
+  table_row,
+  cell,
+  fenced,
+  multiscripts,
+  annotation,
+  space,
+  semantics,
 };
 MathElement math_element_of(pugi::xml_node node);
 

@@ -16,8 +16,9 @@ namespace {
 // Windows-1252's characters 0x80 to 0x9F; files called Latin-1 use them as often as not, and the
 // control characters that ISO-8859-1 has there are never meant.
 constexpr std::array<uint16_t, 32> kWindows1252 = {
-    0x20AC, 0x81,   0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152, 0x8D,   0x017D, 0x8F,
-    0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D,   0x017E, 0x0178};
+    0x20AC, 0x81,   0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160,
+    0x2039, 0x0152, 0x8D,   0x017D, 0x8F,   0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022,
+    0x2013, 0x2014, 0x02DC, 0x2122, 0x0161, 0x203A, 0x0153, 0x9D,   0x017E, 0x0178};
 
 void append_utf8(std::string& out, uint32_t c) {
   if (c < 0x80) {
@@ -44,7 +45,8 @@ std::string from_windows1252(std::string_view bytes) {
 
 Result<std::string> convert(std::string_view bytes, const std::string& name) {
   iconv_t converter = iconv_open("UTF-8", name.c_str());
-  if (converter == reinterpret_cast<iconv_t>(-1)) return bad_input("declares the encoding \"" + name + "\", which is not known here");
+  if (converter == reinterpret_cast<iconv_t>(-1))
+    return bad_input("declares the encoding \"" + name + "\", which is not known here");
   std::string out(bytes.size() * 2 + 64, '\0');
   auto* input = const_cast<char*>(bytes.data());
   size_t left = bytes.size(), done = 0;
@@ -55,11 +57,14 @@ Result<std::string> convert(std::string_view bytes, const std::string& name) {
     size_t code = iconv(converter, &input, &left, &output, &room);
     done = out.size() - room;
     if (code != static_cast<size_t>(-1)) break;
-    if (errno == E2BIG) out.resize(out.size() * 2);
-    else failed = true;
+    if (errno == E2BIG)
+      out.resize(out.size() * 2);
+    else
+      failed = true;
   }
   iconv_close(converter);
-  if (failed) return bad_input("byte " + std::to_string(bytes.size() - left) + " does not fit the encoding " + name);
+  if (failed)
+    return bad_input("byte " + std::to_string(bytes.size() - left) + " does not fit the encoding " + name);
   out.resize(done);
   return out;
 }
@@ -79,7 +84,8 @@ std::string declared_encoding(std::string_view text) {
 
 bool plain_name(std::string_view name) {
   return !name.empty() && name.size() <= 40 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
+           c == '_' || c == '.';
   });
 }
 
@@ -148,7 +154,8 @@ Result<Decoded> decode_to_utf8(std::string bytes) {
   if (has_mark) bytes.replace(0, 3, "   ");
   std::string declared = declared_encoding(std::string_view(bytes).substr(has_mark ? 3 : 0));
   std::string name = upper(declared);
-  bool utf8 = has_mark || name.empty() || name == "UTF-8" || name == "UTF8" || name == "US-ASCII" || name == "ASCII";
+  bool utf8 =
+      has_mark || name.empty() || name == "UTF-8" || name == "UTF8" || name == "US-ASCII" || name == "ASCII";
   if (utf8) {
     size_t invalid = first_invalid_utf8(bytes);
     if (invalid == std::string::npos) {
@@ -158,10 +165,12 @@ Result<Decoded> decode_to_utf8(std::string bytes) {
     }
     if (has_mark || !name.empty())
       return bad_input("byte " + std::to_string(invalid) + " is no UTF-8, though the file declares it");
-    decoded.notes.push_back("no encoding declared and byte " + std::to_string(invalid) + " is no UTF-8: read as windows-1252");
+    decoded.notes.push_back("no encoding declared and byte " + std::to_string(invalid) +
+                            " is no UTF-8: read as windows-1252");
     name = "WINDOWS-1252";
   }
-  if (name == "ISO-8859-1" || name == "LATIN1" || name == "LATIN-1" || name == "WINDOWS-1252" || name == "CP1252") {
+  if (name == "ISO-8859-1" || name == "LATIN1" || name == "LATIN-1" || name == "WINDOWS-1252" ||
+      name == "CP1252") {
     decoded.encoding = "windows-1252";
     decoded.text = from_windows1252(bytes);
     return decoded;

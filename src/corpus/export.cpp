@@ -10,7 +10,9 @@ namespace bm {
 
 namespace {
 
-std::string with_ending(const std::string& out, const std::string& ending) { return ends_with(out, ending) ? out : out + ending; }
+std::string with_ending(const std::string& out, const std::string& ending) {
+  return ends_with(out, ending) ? out : out + ending;
+}
 
 std::string human_count(uint64_t tokens) {
   auto text = [](double value, const char* unit) {
@@ -40,13 +42,15 @@ std::vector<std::byte> token_bytes(const std::vector<int32_t>& ids, bool wide) {
   std::vector<std::byte> bytes;
   bytes.reserve(ids.size() * (wide ? 4 : 2));
   for (int32_t id : ids)
-    for (int shift = 0; shift < (wide ? 32 : 16); shift += 8) bytes.push_back(static_cast<std::byte>((static_cast<uint32_t>(id) >> shift) & 0xFF));
+    for (int shift = 0; shift < (wide ? 32 : 16); shift += 8)
+      bytes.push_back(static_cast<std::byte>((static_cast<uint32_t>(id) >> shift) & 0xFF));
   return bytes;
 }
 
 std::vector<std::byte> u64_bytes(uint64_t value) {
   std::vector<std::byte> bytes;
-  for (int shift = 0; shift < 64; shift += 8) bytes.push_back(static_cast<std::byte>((value >> shift) & 0xFF));
+  for (int shift = 0; shift < 64; shift += 8)
+    bytes.push_back(static_cast<std::byte>((value >> shift) & 0xFF));
   return bytes;
 }
 
@@ -58,7 +62,8 @@ Result<std::vector<std::string>> article_files(const std::string& corpus) {
   return files;
 }
 
-Result<ExportReport> export_ds(const std::string& corpus, const std::string& out, int64_t vocabulary, const std::string& tokenizer) {
+Result<ExportReport> export_ds(const std::string& corpus, const std::string& out, int64_t vocabulary,
+                               const std::string& tokenizer) {
   BM_TRY(MegatronReader reader, MegatronReader::open(path_join(corpus, "tokens")));
   std::string path = with_ending(out, ".ds");
   bool wide = vocabulary >= 65536;
@@ -75,7 +80,8 @@ Result<ExportReport> export_ds(const std::string& corpus, const std::string& out
   report.documents = reader.documents();
   BM_CHECK_OK(tokens.commit());
   BM_CHECK_OK(index.commit());
-  std::string metadata = tokenizer + "|" + (wide ? "4" : "2") + "\n" + std::to_string(report.tokens) + "\n" + human_count(report.tokens);
+  std::string metadata = tokenizer + "|" + (wide ? "4" : "2") + "\n" + std::to_string(report.tokens) + "\n" +
+                         human_count(report.tokens);
   BM_CHECK_OK(write_file_atomic(path + ".metadata", metadata));
   report.files = path + ", " + path + ".index, " + path + ".metadata";
   return report;
@@ -85,8 +91,10 @@ Result<ExportReport> export_npy(const std::string& corpus, const std::string& ou
   BM_TRY(MegatronReader reader, MegatronReader::open(path_join(corpus, "tokens")));
   std::string path = with_ending(out, ".npy");
   bool wide = vocabulary >= 65536;
-  // The header's length is fixed, so that tokens are written as they come: magic, version 1.0, padded to 128 bytes.
-  std::string header = "{'descr': '" + std::string(wide ? "<u4" : "<u2") + "', 'fortran_order': False, 'shape': (" + std::to_string(reader.tokens()) + ",), }";
+  // The header's length is fixed, so that tokens are written as they come: magic, version 1.0, padded to 128
+  // bytes.
+  std::string header = "{'descr': '" + std::string(wide ? "<u4" : "<u2") +
+                       "', 'fortran_order': False, 'shape': (" + std::to_string(reader.tokens()) + ",), }";
   header.append(118 - 1 - std::min<size_t>(header.size(), 117), ' ');
   header += '\n';
   BM_TRY(AtomicFile tokens, AtomicFile::create(path));
@@ -100,7 +108,8 @@ Result<ExportReport> export_npy(const std::string& corpus, const std::string& ou
   uint64_t document = 0;
   for (const std::string& file : files)
     BM_CHECK_OK(for_each_jsonl(file, [&](const Json& record, uint64_t) -> Status {
-      if (document >= reader.documents()) return bad_input("has more articles than the token file has documents");
+      if (document >= reader.documents())
+        return bad_input("has more articles than the token file has documents");
       read_document(reader, document++, ids);
       BM_CHECK_OK(tokens.append(token_bytes(ids, wide)));
       std::string id = record["id"].as_string();
@@ -108,7 +117,8 @@ Result<ExportReport> export_npy(const std::string& corpus, const std::string& ou
         for (size_t at = 0; (at = id.find('"', at)) != std::string::npos; at += 2) id.insert(at, 1, '"');
         id = "\"" + id + "\"";
       }
-      BM_CHECK_OK(rows.write(std::to_string(report.tokens) + "," + std::to_string(report.tokens + ids.size()) + "," + id + "\n"));
+      BM_CHECK_OK(rows.write(std::to_string(report.tokens) + "," +
+                             std::to_string(report.tokens + ids.size()) + "," + id + "\n"));
       report.tokens += ids.size();
       return {};
     }));
@@ -140,11 +150,14 @@ Result<ExportReport> export_jsonl(const std::string& corpus, const std::string& 
 
 }  // namespace
 
-Result<ExportReport> export_corpus(const std::string& corpus, const std::string& out, const std::string& to, const CommonOptions& common) {
+Result<ExportReport> export_corpus(const std::string& corpus, const std::string& out, const std::string& to,
+                                   const CommonOptions& common) {
   BM_TRY(Json manifest, read_manifest(corpus));
-  if (!(manifest["verb"] == Json("corpus build"))) return bad_input("is the output of " + manifest["verb"].dump() + ", not a corpus").in(corpus);
+  if (!(manifest["verb"] == Json("corpus build")))
+    return bad_input("is the output of " + manifest["verb"].dump() + ", not a corpus").in(corpus);
   std::string target = to == "jsonl" ? out : with_ending(out, to == "ds" ? ".ds" : ".npy");
-  if (exists(target) && !common.overwrite) return bad_input("exists already", "Use --overwrite to replace it.").in(target);
+  if (exists(target) && !common.overwrite)
+    return bad_input("exists already", "Use --overwrite to replace it.").in(target);
   BM_TRY(int64_t vocabulary, manifest["results"].get_int("vocabulary_size"));
   ExportReport plan;
   if (common.dry_run) {

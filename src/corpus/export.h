@@ -14,10 +14,12 @@ struct ExportReport {
   std::string files;  // what was written, in words
 };
 
-// to: "ds"    OUT (or OUT.ds): u16/u32 tokens, OUT.ds.index u64 ends of documents, OUT.ds.metadata (datatrove)
+// to: "ds"    OUT (or OUT.ds): u16/u32 tokens, OUT.ds.index u64 ends of documents, OUT.ds.metadata
+// (datatrove)
 //     "npy"   OUT (or OUT.npy): one array of tokens; OUT.csv.gz: start,end,id a line, one line a document
 //     "jsonl" OUT: {"id","text","metadata"} a line; compressed as its name says (.gz, .zst)
 // bad_input: no finished corpus in DIR; OUT exists and --overwrite is not given.
-Result<ExportReport> export_corpus(const std::string& corpus, const std::string& out, const std::string& to, const CommonOptions& common);
+Result<ExportReport> export_corpus(const std::string& corpus, const std::string& out, const std::string& to,
+                                   const CommonOptions& common);
 
 }  // namespace bm

@@ -37,10 +37,17 @@ class Duplicates {
 
 void count(ExtractCounts& counts, const ArticleOutcome& outcome) {
   switch (outcome.status) {
-    case ArticleStatus::kept: ++counts.kept; break;
-    case ArticleStatus::broken: ++counts.broken; break;
-    case ArticleStatus::duplicate: ++counts.duplicates; break;
-    default: ++counts.rejected;
+    case ArticleStatus::kept:
+      ++counts.kept;
+      break;
+    case ArticleStatus::broken:
+      ++counts.broken;
+      break;
+    case ArticleStatus::duplicate:
+      ++counts.duplicates;
+      break;
+    default:
+      ++counts.rejected;
   }
 }
 
@@ -73,8 +80,10 @@ Result<ExtractCounts> extract_corpus(const CorpusOptions& options, const CommonO
       std::vector<std::vector<ArticleOutcome>> outcomes(take_count);
       parallel_for(take_count, [&](size_t i) {
         RawArticle& raw = batch[i];
-        if (raw.problem.empty() && raw.is_article) outcomes[i] = process_article(std::move(raw.bytes), raw.source, policy);
-        else outcomes[i].push_back(unread(raw));
+        if (raw.problem.empty() && raw.is_article)
+          outcomes[i] = process_article(std::move(raw.bytes), raw.source, policy);
+        else
+          outcomes[i].push_back(unread(raw));
       });
       for (std::vector<ArticleOutcome>& many : outcomes)
         for (ArticleOutcome& outcome : many) {
@@ -84,7 +93,8 @@ Result<ExtractCounts> extract_corpus(const CorpusOptions& options, const CommonO
         }
       if (take_count < batch.size()) return counts;
       if (stop_requested()) return interrupted_error("corpus extract");
-      progress.set_done(before + static_cast<uint64_t>(reader.share_read() * static_cast<double>(part.bytes)));
+      progress.set_done(before +
+                        static_cast<uint64_t>(reader.share_read() * static_cast<double>(part.bytes)));
     }
     before += part.bytes;
   }

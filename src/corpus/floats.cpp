@@ -1,5 +1,6 @@
 // Figures, tables and supplements of ArticleWriter. Those met inside a paragraph are written after it,
 // so that the paragraph's text runs on.
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -10,7 +11,8 @@ namespace bm {
 
 namespace {
 
-constexpr size_t kWidest = 1000;  // columns of a table, and rows one cell may span; more is a mistake or malice
+constexpr size_t kWidest =
+    1000;  // columns of a table, and rows one cell may span; more is a mistake or malice
 
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
 
@@ -26,8 +28,9 @@ bool is_cell(pugi::xml_node node) {
 }
 
 bool ends_sentence(std::string_view text) {
-  return !text.empty() && (text.back() == '.' || text.back() == ':' || text.back() == '|' || text.back() == '!' || text.back() == '?' ||
-                           text.back() == '\n' || text.back() == ')');
+  return !text.empty() &&
+         (text.back() == '.' || text.back() == ':' || text.back() == '|' || text.back() == '!' ||
+          text.back() == '?' || text.back() == '\n' || text.back() == ')');
 }
 
 }  // namespace
@@ -85,11 +88,17 @@ void ArticleWriter::captioned(pugi::xml_node node, std::string_view kind) {
   floats();
 }
 
-void ArticleWriter::figure(pugi::xml_node node) { captioned(node, options_.figures == "drop" ? "figure" : ""); }
+void ArticleWriter::figure(pugi::xml_node node) {
+  captioned(node, options_.figures == "drop" ? "figure" : "");
+}
 
-void ArticleWriter::supplement(pugi::xml_node node) { captioned(node, options_.supplements == "drop" ? "supplement" : ""); }
+void ArticleWriter::supplement(pugi::xml_node node) {
+  captioned(node, options_.supplements == "drop" ? "supplement" : "");
+}
 
-void ArticleWriter::table_wrap(pugi::xml_node node) { captioned(node, options_.tables == "drop" ? "table" : ""); }
+void ArticleWriter::table_wrap(pugi::xml_node node) {
+  captioned(node, options_.tables == "drop" ? "table" : "");
+}
 
 void ArticleWriter::table_rows(pugi::xml_node node, std::vector<pugi::xml_node>& rows, size_t& header_rows) {
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
@@ -109,6 +118,58 @@ void ArticleWriter::table_rows(pugi::xml_node node, std::vector<pugi::xml_node>&
   }
 }
 
+void ArticleWriter::empty_cell(TableGrid& grid) {
+  if (grid.empty_left > 0) {
+    --grid.empty_left;
+    if (grid.markdown)
+      writer_.generated("  |");
+    else if (grid.column > 0)
+      writer_.generated("\t");
+  }
+  ++grid.column;
+}
+
+void ArticleWriter::covered_cells(TableGrid& grid) {
+  while (grid.column < grid.covered.size() && grid.covered[grid.column] > 0) {
+    --grid.covered[grid.column];
+    empty_cell(grid);
+  }
+}
+
+void ArticleWriter::table_row(pugi::xml_node row, TableGrid& grid) {
+  if (grid.markdown) writer_.generated("|");
+  writer_.flat(1);
+  writer_.escape_pipes(grid.markdown);
+  grid.column = 0;
+  for (pugi::xml_node cell = row.first_child(); cell; cell = cell.next_sibling()) {
+    if (!is_element(cell) || !is_cell(cell)) {
+      this->node(cell);
+      continue;
+    }
+    covered_cells(grid);
+    size_t columns = span_of(cell, "colspan"), rows = span_of(cell, "rowspan");
+    if (!attribute_named(cell, "morerows").empty()) rows = span_of(cell, "morerows") + 1;  // OASIS
+    if (grid.markdown)
+      writer_.generated(" ");
+    else if (grid.column > 0)
+      writer_.generated("\t");
+    children(cell);
+    writer_.no_space();
+    if (grid.markdown) writer_.generated(" |");
+    for (size_t k = 0; k < columns && grid.column < kWidest; ++k) {
+      if (grid.column >= grid.covered.size()) grid.covered.resize(grid.column + 1);
+      grid.covered[grid.column] = rows - 1;
+      if (k == 0)
+        ++grid.column;
+      else
+        empty_cell(grid);
+    }
+  }
+  covered_cells(grid);
+  writer_.flat(-1);
+  writer_.escape_pipes(false);
+}
+
 // One line a row: "| a | b |" with a rule under the head, or cells parted by tabs. A cell over several
 // columns or rows is written once, the places it covers stay empty.
 void ArticleWriter::table(pugi::xml_node node) {
@@ -122,50 +183,15 @@ void ArticleWriter::table(pugi::xml_node node) {
   size_t header_rows = 0;
   table_rows(node, rows, header_rows);
   if (header_rows == 0 && !rows.empty()) header_rows = 1;
-  std::vector<size_t> covered;  // rows still covered from above, per column
+  TableGrid grid;
+  grid.markdown = markdown;
   for (size_t r = 0; r < rows.size(); ++r) {
     writer_.line_break();
-    if (markdown) writer_.generated("|");
-    writer_.flat(1);
-    writer_.escape_pipes(markdown);
-    size_t column = 0;
-    auto empty_cell = [&] {
-      if (markdown) writer_.generated("  |");
-      else if (column > 0) writer_.generated("\t");
-      ++column;
-    };
-    auto skip_covered = [&] {
-      while (column < covered.size() && covered[column] > 0 && column < kWidest) {
-        --covered[column];
-        empty_cell();
-      }
-    };
-    for (pugi::xml_node cell = rows[r].first_child(); cell; cell = cell.next_sibling()) {
-      if (!is_element(cell) || !is_cell(cell)) {
-        this->node(cell);
-        continue;
-      }
-      skip_covered();
-      size_t columns = span_of(cell, "colspan"), down = std::max(span_of(cell, "rowspan"), span_of(cell, "morerows") + (attribute_named(cell, "morerows").empty() ? 0 : 1));
-      if (markdown) writer_.generated(" ");
-      else if (column > 0) writer_.generated("\t");
-      children(cell);
-      writer_.no_space();
-      if (markdown) writer_.generated(" |");
-      for (size_t k = 0; k < columns && column < kWidest; ++k) {
-        if (column >= covered.size()) covered.resize(column + 1);
-        covered[column] = down - 1;
-        if (k == 0) ++column;
-        else empty_cell();
-      }
-    }
-    skip_covered();
-    writer_.flat(-1);
-    writer_.escape_pipes(false);
+    table_row(rows[r], grid);
     if (markdown && r + 1 == header_rows) {
       writer_.line_break();
       std::string rule = "|";
-      for (size_t k = 0; k < std::max<size_t>(column, 1); ++k) rule += " --- |";
+      for (size_t k = 0; k < std::max<size_t>(grid.column, 1); ++k) rule += " --- |";
       writer_.generated(rule);
     }
   }

@@ -1,4 +1,5 @@
 // Formulas of ArticleWriter: MathML to one line of text, TeX without its document wrapper.
+#include <algorithm>
 #include <array>
 
 #include "base/file.h"
@@ -10,7 +11,9 @@ namespace bm {
 namespace {
 
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
-bool is_characters(pugi::xml_node node) { return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata; }
+bool is_characters(pugi::xml_node node) {
+  return node.type() == pugi::node_pcdata || node.type() == pugi::node_cdata;
+}
 
 // First descendant (not below another formula form) of a kind; iterative.
 pugi::xml_node find_kind(pugi::xml_node root, Element kind) {
@@ -36,7 +39,8 @@ bool inside(pugi::xml_node node, pugi::xml_node ancestor) {
 
 size_t element_children(pugi::xml_node node) {
   size_t count = 0;
-  for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) count += is_element(child) ? 1 : 0;
+  for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling())
+    count += is_element(child) ? 1 : 0;
   return count;
 }
 
@@ -46,8 +50,12 @@ std::pair<size_t, size_t> tex_body(std::string_view source) {
   if (size_t at = source.find("\\begin{document}"); at != std::string_view::npos) begin = at + 16;
   if (size_t at = source.find("\\end{document}", begin); at != std::string_view::npos) end = at;
   auto strip = [&] {
-    while (begin < end && (source[begin] == ' ' || source[begin] == '\n' || source[begin] == '\t' || source[begin] == '\r' || source[begin] == '$')) ++begin;
-    while (end > begin && (source[end - 1] == ' ' || source[end - 1] == '\n' || source[end - 1] == '\t' || source[end - 1] == '\r' || source[end - 1] == '$')) --end;
+    while (begin < end && (source[begin] == ' ' || source[begin] == '\n' || source[begin] == '\t' ||
+                           source[begin] == '\r' || source[begin] == '$'))
+      ++begin;
+    while (end > begin && (source[end - 1] == ' ' || source[end - 1] == '\n' || source[end - 1] == '\t' ||
+                           source[end - 1] == '\r' || source[end - 1] == '$'))
+      --end;
   };
   strip();
   return {begin, end};
@@ -55,14 +63,18 @@ std::pair<size_t, size_t> tex_body(std::string_view source) {
 
 // Operators that stand between spaces.
 bool is_spaced_operator(std::string_view text) {
-  static constexpr std::string_view kSpaced[] = {"=", "<", ">", "+", "-", "−", "≤", "≥", "≠", "≈", "≡", "∼", "~", "∝", "×", "·", "⋅", "∗", "*", "±", "∓", "→", "←",
-                                                 "↔", "⇒", "⇔", "∈", "∉", "⊂", "⊆", "∩", "∪", "∧", "∨", "≪", "≫", "⩽", "⩾", ":=", "≔", "≅", "≃", "⊗", "⊕", "|", "∣", "∘"};
+  static constexpr std::string_view kSpaced[] = {"=", "<", ">",  "+", "-", "−", "≤", "≥", "≠", "≈", "≡", "∼",
+                                                 "~", "∝", "×",  "·", "⋅", "∗", "*", "±", "∓", "→", "←", "↔",
+                                                 "⇒", "⇔", "∈",  "∉", "⊂", "⊆", "∩", "∪", "∧", "∨", "≪", "≫",
+                                                 "⩽", "⩾", ":=", "≔", "≅", "≃", "⊗", "⊕", "|", "∣", "∘"};
   for (std::string_view candidate : kSpaced)
     if (candidate == text) return true;
   return false;
 }
 
-bool is_invisible(std::string_view text) { return text == "\u2061" || text == "\u2062" || text == "\u2063" || text == "\u2064"; }
+bool is_invisible(std::string_view text) {
+  return text == "\u2061" || text == "\u2062" || text == "\u2063" || text == "\u2064";
+}
 
 }  // namespace
 
@@ -75,7 +87,8 @@ void ArticleWriter::formula(pugi::xml_node node, bool display) {
   }
   pugi::xml_node math_node = element_of(node) == Element::math ? node : find_kind(node, Element::math);
   pugi::xml_node tex_node = element_of(node) == Element::tex_math ? node : find_kind(node, Element::tex_math);
-  pugi::xml_node chosen = options_.formulas == "tex" ? (tex_node ? tex_node : math_node) : (math_node ? math_node : tex_node);
+  pugi::xml_node chosen =
+      options_.formulas == "tex" ? (tex_node ? tex_node : math_node) : (math_node ? math_node : tex_node);
   std::string_view outer = rule_;
   rule_ = "formula";
   if (options_.formulas == "mark") {
@@ -90,17 +103,22 @@ void ArticleWriter::formula(pugi::xml_node node, bool display) {
     for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
       if (child == label) continue;
       Element kind = is_element(child) ? element_of(child) : Element::inline_run;
-      if (child == chosen) kind == Element::math ? math(child) : tex(child);
-      else if (chosen && (kind == Element::math || kind == Element::tex_math)) drop(child, "other form of the same");
-      else if (chosen && kind == Element::alternatives && inside(chosen, child)) formula(child, false);
-      else if (is_element(child) && kind == Element::paragraph) children(child);
+      if (child == chosen)
+        kind == Element::math ? math(child) : tex(child);
+      else if (chosen && (kind == Element::math || kind == Element::tex_math))
+        drop(child, "other form of the same");
+      else if (chosen && kind == Element::alternatives && inside(chosen, child))
+        formula(child, false);
+      else if (is_element(child) && kind == Element::paragraph)
+        children(child);
       else {
         other_text = other_text || is_element(child);
         this->node(child);
       }
     }
     // Only a picture: the mark keeps the sentence whole.
-    if (!chosen && other_text && writer_.size() == before && element_of(node) != Element::alternatives) writer_.generated("[formula]");
+    if (!chosen && other_text && writer_.size() == before && element_of(node) != Element::alternatives)
+      writer_.generated("[formula]");
     if (label) {
       writer_.space();
       children(label);
@@ -142,10 +160,13 @@ void ArticleWriter::math_children(pugi::xml_node node) {
 // A part that must be seen as one: in brackets unless it is a single token.
 void ArticleWriter::math_group(pugi::xml_node node) {
   pugi::xml_node inner = node;
-  while (inner && math_element_of(inner) == MathElement::row && element_children(inner) == 1 && !inner.first_child().next_sibling()) inner = inner.first_child();
+  while (inner && math_element_of(inner) == MathElement::row && element_children(inner) == 1 &&
+         !inner.first_child().next_sibling())
+    inner = inner.first_child();
   MathElement kind = math_element_of(inner);
-  bool single = kind == MathElement::token || kind == MathElement::text || kind == MathElement::fenced || kind == MathElement::sup ||
-                kind == MathElement::sub || kind == MathElement::subsup || kind == MathElement::sqrt || element_children(node) == 0;
+  bool single = kind == MathElement::token || kind == MathElement::text || kind == MathElement::fenced ||
+                kind == MathElement::sup || kind == MathElement::sub || kind == MathElement::subsup ||
+                kind == MathElement::sqrt || kind == MathElement::over || element_children(node) == 0;
   if (!single) writer_.generated("(");
   math(node);
   if (!single) writer_.generated(")");
@@ -159,15 +180,31 @@ void ArticleWriter::math_script(pugi::xml_node node, bool superscript) {
 
 // x̄ with a combining character where there is one; else the mark as a script.
 void ArticleWriter::math_accent(pugi::xml_node node, bool over) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kAccents = {{
-      {"¯", "\u0304"}, {"‾", "\u0304"}, {"―", "\u0304"}, {"_", "\u0304"}, {"^", "\u0302"}, {"ˆ", "\u0302"}, {"~", "\u0303"}, {"˜", "\u0303"},
-      {"∼", "\u0303"}, {"˙", "\u0307"}, {".", "\u0307"}, {"→", "\u20D7"}, {"⃗", "\u20D7"}, {"ˇ", "\u030C"}}};
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 14> kAccents = {
+      {{"¯", "\u0304"},
+       {"‾", "\u0304"},
+       {"―", "\u0304"},
+       {"_", "\u0304"},
+       {"^", "\u0302"},
+       {"ˆ", "\u0302"},
+       {"~", "\u0303"},
+       {"˜", "\u0303"},
+       {"∼", "\u0303"},
+       {"˙", "\u0307"},
+       {".", "\u0307"},
+       {"→", "\u20D7"},
+       {"⃗", "\u20D7"},
+       {"ˇ", "\u030C"}}};
   pugi::xml_node base, mark;
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
-    if (!is_element(child)) math(child);
-    else if (!base) base = child;
-    else if (!mark) mark = child;
-    else math(child);
+    if (!is_element(child))
+      math(child);
+    else if (!base)
+      base = child;
+    else if (!mark)
+      mark = child;
+    else
+      math(child);
   }
   math(base);
   if (!mark) return;
@@ -188,10 +225,12 @@ void ArticleWriter::math_operator(pugi::xml_node node) {
   }
   // A sign at the beginning of a group ("−1", "(−x") belongs to what follows.
   std::string_view so_far = writer_.written();
-  bool first = so_far.empty() || so_far.back() == '(' || so_far.back() == '[' || so_far.back() == '\n' || so_far.back() == '^' || so_far.back() == ',';
+  bool first = so_far.empty() || so_far.back() == '(' || so_far.back() == '[' || so_far.back() == '\n' ||
+               so_far.back() == '^' || so_far.back() == ',';
   pugi::xml_node previous = node.previous_sibling();
   while (previous && !is_element(previous)) previous = previous.previous_sibling();
-  bool infix = previous && !first && is_spaced_operator(text) && node.parent() && math_element_of(node.parent()) == MathElement::row;
+  bool infix = previous && !first && is_spaced_operator(text) && node.parent() &&
+               math_element_of(node.parent()) == MathElement::row;
   if (infix) writer_.space();
   math_children(node);
   if (infix || text == "," || text == ";") writer_.space();
@@ -229,10 +268,68 @@ void ArticleWriter::math_multiscripts(pugi::xml_node node) {
       position = 1;
       continue;
     }
-    if (position == 0) math(child);
-    else if (name != "none" && name != "mnone") math_script(child, position % 2 == 0);
+    if (position == 0)
+      math(child);
+    else if (name != "none" && name != "mnone")
+      math_script(child, position % 2 == 0);
     ++position;
   }
+}
+
+// Calls function(child, number) for the elements; text nodes between them (white space) take part in
+// the account too.
+template <class Function>
+void ArticleWriter::each_argument(pugi::xml_node node, Function function) {
+  size_t index = 0;
+  for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
+    if (is_element(child))
+      function(child, index++);
+    else
+      math(child);
+  }
+}
+
+void ArticleWriter::math_fenced(pugi::xml_node node) {
+  // Attributes' characters are the file's: the writer's own marks cannot come from there.
+  auto plain = [](std::string_view text) {
+    std::string out;
+    for (char c : text)
+      if (static_cast<unsigned char>(c) > 0x20) out += c;
+    return out;
+  };
+  bool said_separators = !node.attribute("separators").empty();
+  std::string separators = plain(node.attribute("separators").value());
+  bool ascii = std::all_of(separators.begin(), separators.end(),
+                           [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  writer_.generated(node.attribute("open").empty() ? "(" : plain(attribute_named(node, "open")));
+  each_argument(node, [&](pugi::xml_node child, size_t i) {
+    if (i > 0 && (!said_separators || !ascii))
+      writer_.generated(", ");
+    else if (i > 0 && !separators.empty())
+      writer_.generated(separators.substr(std::min(i, separators.size()) - 1, 1));
+    math(child);
+  });
+  writer_.generated(node.attribute("close").empty() ? ")" : plain(attribute_named(node, "close")));
+}
+
+// Elements whose children have places: scripts, fractions, roots.
+void ArticleWriter::math_layout(pugi::xml_node node) {
+  MathElement kind = math_element_of(node);
+  bool fraction = kind == MathElement::frac, root = kind == MathElement::root,
+       plain_base = kind == MathElement::underover;
+  if (root) writer_.generated("root(");
+  each_argument(node, [&](pugi::xml_node child, size_t i) {
+    bool raised = kind == MathElement::sup || i == 2;
+    if (i == 1 && fraction) writer_.generated("/");
+    if (i == 1 && root) writer_.generated(", ");
+    if (root || (i == 0 && plain_base))
+      math(child);
+    else if (i == 0 || fraction)
+      math_group(child);
+    else
+      math_script(child, raised);
+  });
+  if (root) writer_.generated(")");
 }
 
 void ArticleWriter::math(pugi::xml_node node) {
@@ -243,65 +340,53 @@ void ArticleWriter::math(pugi::xml_node node) {
     --depth_;
     return;
   }
-  // Children in order; text nodes between them (white space) take part, so that none is lost.
-  auto each = [&](auto&& function) {
-    size_t index = 0;
-    for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
-      if (is_element(child)) function(child, index++);
-      else math(child);
-    }
-  };
   switch (math_element_of(node)) {
     case MathElement::row:
     case MathElement::token:
     case MathElement::semantics:
     case MathElement::table_row:
-    case MathElement::cell: math_children(node); break;
-    case MathElement::text: children(node); break;
-    case MathElement::op: math_operator(node); break;
-    case MathElement::sup: each([&](pugi::xml_node child, size_t i) { i == 0 ? math_group(child) : math_script(child, true); }); break;
-    case MathElement::sub: each([&](pugi::xml_node child, size_t i) { i == 0 ? math_group(child) : math_script(child, false); }); break;
-    case MathElement::subsup: each([&](pugi::xml_node child, size_t i) { i == 0 ? math_group(child) : math_script(child, i == 2); }); break;
+    case MathElement::cell:
+      math_children(node);
+      break;
+    case MathElement::text:
+      children(node);
+      break;
+    case MathElement::op:
+      math_operator(node);
+      break;
+    case MathElement::sup:
+    case MathElement::sub:
+    case MathElement::subsup:
     case MathElement::frac:
-      each([&](pugi::xml_node child, size_t i) {
-        if (i == 1) writer_.generated("/");
-        math_group(child);
-      });
+    case MathElement::root:
+    case MathElement::underover:
+      math_layout(node);
       break;
     case MathElement::sqrt:
       writer_.generated("√(");
       math_children(node);
       writer_.generated(")");
       break;
-    case MathElement::root:
-      each([&](pugi::xml_node child, size_t i) {
-        if (i == 0) writer_.generated("root(");
-        if (i == 1) writer_.generated(", ");
-        math(child);
-      });
-      writer_.generated(")");
+    case MathElement::over:
+    case MathElement::under:
+      math_accent(node, math_element_of(node) == MathElement::over);
       break;
-    case MathElement::over: math_accent(node, true); break;
-    case MathElement::under: math_accent(node, false); break;
-    case MathElement::underover: each([&](pugi::xml_node child, size_t i) { i == 0 ? math(child) : math_script(child, i == 2); }); break;
-    case MathElement::table: math_table(node); break;
-    case MathElement::fenced: {
-      std::string open(attribute_named(node, "open")), close(attribute_named(node, "close"));
-      bool said_open = !node.attribute("open").empty(), said_close = !node.attribute("close").empty();
-      bool said_separators = !node.attribute("separators").empty();
-      std::string_view separators = trim(node.attribute("separators").value());
-      writer_.generated(said_open ? open : "(");
-      each([&](pugi::xml_node child, size_t i) {
-        if (i > 0 && !said_separators) writer_.generated(", ");
-        else if (i > 0 && !separators.empty()) writer_.generated(separators.substr(std::min(i, separators.size()) - 1, 1));
-        math(child);
-      });
-      writer_.generated(said_close ? close : ")");
+    case MathElement::table:
+      math_table(node);
       break;
-    }
-    case MathElement::multiscripts: math_multiscripts(node); break;
-    case MathElement::annotation: drop(node, "other form of the same"); break;
-    case MathElement::space: writer_.space(); drop(node, "white space"); break;
+    case MathElement::fenced:
+      math_fenced(node);
+      break;
+    case MathElement::multiscripts:
+      math_multiscripts(node);
+      break;
+    case MathElement::annotation:
+      drop(node, "other form of the same");
+      break;
+    case MathElement::space:
+      writer_.space();
+      drop(node, "white space");
+      break;
   }
   --depth_;
 }

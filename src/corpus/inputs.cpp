@@ -35,7 +35,8 @@ class Planner {
       open_ = false;
       return;
     }
-    if (!open_ || parts_.back().files.size() >= kFilesPerPart || parts_.back().bytes >= kBytesPerPart) parts_.emplace_back();
+    if (!open_ || parts_.back().files.size() >= kFilesPerPart || parts_.back().bytes >= kBytesPerPart)
+      parts_.emplace_back();
     open_ = true;
     parts_.back().bytes += file.bytes;
     parts_.back().files.push_back(std::move(file));
@@ -57,7 +58,9 @@ bool is_article_name(std::string_view name) {
 }
 
 Result<std::vector<InputPart>> plan_inputs(const std::vector<std::string>& inputs) {
-  if (inputs.empty()) return bad_input("no input given", "Name folders, .xml, .nxml, .xml.gz files or .tar, .tar.gz, .tar.zst, .zip archives.");
+  if (inputs.empty())
+    return bad_input("no input given",
+                     "Name folders, .xml, .nxml, .xml.gz files or .tar, .tar.gz, .tar.zst, .zip archives.");
   Planner planner;
   size_t articles = 0;
   for (const std::string& input : inputs) {
@@ -78,7 +81,10 @@ Result<std::vector<InputPart>> plan_inputs(const std::vector<std::string>& input
       planner.add(std::move(file));
     }
   }
-  if (articles == 0) return bad_input("no article file among the inputs", "Articles are .xml, .nxml or .jats (also .gz, .zst), or archives of them.").in(inputs.front());
+  if (articles == 0)
+    return bad_input("no article file among the inputs",
+                     "Articles are .xml, .nxml or .jats (also .gz, .zst), or archives of them.")
+        .in(inputs.front());
   return planner.take();
 }
 
@@ -90,8 +96,10 @@ bool PartReader::next_file(RawArticle& article) {
   article.is_article = file.article;
   if (!file.article) return true;
   Result<std::string> bytes = read_decompressed(file.path, max_article_);
-  if (bytes.ok()) article.bytes = std::move(bytes).value();
-  else article.problem = bytes.error().paragraph();
+  if (bytes.ok())
+    article.bytes = std::move(bytes).value();
+  else
+    article.problem = bytes.error().paragraph();
   return true;
 }
 
@@ -130,8 +138,10 @@ bool PartReader::next_member(RawArticle& article) {
     const std::string& packed = bytes.value();
     bytes = decompress(std::as_bytes(std::span(packed.data(), packed.size())), max_article_);
   }
-  if (bytes.ok()) article.bytes = std::move(bytes).value();
-  else article.problem = bytes.error().paragraph();
+  if (bytes.ok())
+    article.bytes = std::move(bytes).value();
+  else
+    article.problem = bytes.error().paragraph();
   return true;
 }
 

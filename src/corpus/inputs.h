@@ -33,8 +33,8 @@ bool is_article_name(std::string_view name);
 struct RawArticle {
   std::string source;
   std::string bytes;
-  std::string problem;      // not empty: why there are no bytes
-  bool is_article = true;   // false: a file of another kind
+  std::string problem;        // not empty: why there are no bytes
+  bool is_article = true;     // false: a file of another kind
   bool is_container = false;  // the line is about the archive, not about one of its articles
 };
 

@@ -14,11 +14,16 @@ struct KindName {
   std::string_view key, name;
 };
 constexpr KindName kNames[] = {
-    {LicenceKind::cc0, "cc0", "CC0"},          {LicenceKind::public_domain, "pd", "public domain"},
-    {LicenceKind::by, "by", "CC BY"},          {LicenceKind::by_sa, "by-sa", "CC BY-SA"},
-    {LicenceKind::by_nd, "by-nd", "CC BY-ND"}, {LicenceKind::by_nc, "by-nc", "CC BY-NC"},
-    {LicenceKind::by_nc_sa, "by-nc-sa", "CC BY-NC-SA"}, {LicenceKind::by_nc_nd, "by-nc-nd", "CC BY-NC-ND"},
-    {LicenceKind::custom, "custom", "custom"}, {LicenceKind::none, "none", "none"},
+    {LicenceKind::cc0, "cc0", "CC0"},
+    {LicenceKind::public_domain, "pd", "public domain"},
+    {LicenceKind::by, "by", "CC BY"},
+    {LicenceKind::by_sa, "by-sa", "CC BY-SA"},
+    {LicenceKind::by_nd, "by-nd", "CC BY-ND"},
+    {LicenceKind::by_nc, "by-nc", "CC BY-NC"},
+    {LicenceKind::by_nc_sa, "by-nc-sa", "CC BY-NC-SA"},
+    {LicenceKind::by_nc_nd, "by-nc-nd", "CC BY-NC-ND"},
+    {LicenceKind::custom, "custom", "custom"},
+    {LicenceKind::none, "none", "none"},
     {LicenceKind::unknown, "unknown", "unknown"},
 };
 
@@ -27,14 +32,20 @@ constexpr KindName kNames[] = {
 int narrowness(LicenceKind kind) {
   switch (kind) {
     case LicenceKind::cc0:
-    case LicenceKind::public_domain: return 0;
-    case LicenceKind::by: return 1;
+    case LicenceKind::public_domain:
+      return 0;
+    case LicenceKind::by:
+      return 1;
     case LicenceKind::by_sa:
-    case LicenceKind::by_nd: return 2;
-    case LicenceKind::by_nc: return 3;
+    case LicenceKind::by_nd:
+      return 2;
+    case LicenceKind::by_nc:
+      return 3;
     case LicenceKind::by_nc_sa:
-    case LicenceKind::by_nc_nd: return 4;
-    default: return 5;
+    case LicenceKind::by_nc_nd:
+      return 4;
+    default:
+      return 5;
   }
 }
 
@@ -65,7 +76,8 @@ void add_links(std::vector<LicenceEvidence>& all, pugi::xml_node licence) {
     std::string_view name = local_name(node.name());
     if (is_element(node) && name != "license_ref") {
       std::string href(attribute_named(node, "href"));
-      if (!href.empty()) add(found, read_licence_address(href), "license-p/" + std::string(name) + "/@xlink:href", href);
+      if (!href.empty())
+        add(found, read_licence_address(href), "license-p/" + std::string(name) + "/@xlink:href", href);
     }
     if (node.first_child()) {
       node = node.first_child();
@@ -83,7 +95,8 @@ void add_links(std::vector<LicenceEvidence>& all, pugi::xml_node licence) {
     add(found, read_licence_address(address), "license-p address", address);
   }
   // "The CC0 waiver applies to the data": beside a licence of the article a link to CC0 is about its data.
-  bool other = std::any_of(found.begin(), found.end(), [](const LicenceEvidence& e) { return e.kind != LicenceKind::cc0; });
+  bool other = std::any_of(found.begin(), found.end(),
+                           [](const LicenceEvidence& e) { return e.kind != LicenceKind::cc0; });
   bool named = other || !all.empty();
   for (LicenceEvidence& evidence : found) {
     bool for_data = evidence.kind == LicenceKind::cc0 && named && text.find("data") != std::string::npos;
@@ -139,7 +152,8 @@ std::vector<LicenceEvidence> gather(pugi::xml_node article, bool& has_words) {
 
 // Custom words ("permits unrestricted use") beside a named licence say no more than it does.
 void drop_custom_beside_named(std::vector<LicenceEvidence>& all) {
-  bool named = std::any_of(all.begin(), all.end(), [](const LicenceEvidence& e) { return e.kind != LicenceKind::custom; });
+  bool named = std::any_of(all.begin(), all.end(),
+                           [](const LicenceEvidence& e) { return e.kind != LicenceKind::custom; });
   if (named) std::erase_if(all, [](const LicenceEvidence& e) { return e.kind == LicenceKind::custom; });
 }
 
@@ -153,7 +167,8 @@ std::string_view licence_key(LicenceKind kind) {
 
 std::optional<LicenceKind> parse_licence_kind(std::string_view key) {
   std::string lower;
-  for (char c : key) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c == ' ' || c == '_' ? '-' : c;
+  for (char c : key)
+    lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c == ' ' || c == '_' ? '-' : c;
   if (starts_with(lower, "cc-")) lower.erase(0, 3);
   for (const KindName& entry : kNames)
     if (entry.key == lower) return entry.kind;
@@ -162,7 +177,8 @@ std::optional<LicenceKind> parse_licence_kind(std::string_view key) {
 
 std::string licence_name(LicenceKind kind, std::string_view version) {
   for (const KindName& entry : kNames)
-    if (entry.kind == kind) return std::string(entry.name) + (version.empty() ? "" : " " + std::string(version));
+    if (entry.kind == kind)
+      return std::string(entry.name) + (version.empty() ? "" : " " + std::string(version));
   return "unknown";
 }
 
@@ -187,8 +203,8 @@ Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const L
     if (all[i].kind == all[decided].kind) continue;
     int before = narrowness(all[decided].kind), now = narrowness(all[i].kind);
     if (licence.conflict.empty() && !(before == 0 && now == 0))
-      licence.conflict = all[0].where + " says " + licence_name(all[0].kind, all[0].version) + ", " + all[i].where + " says " +
-                         licence_name(all[i].kind, all[i].version);
+      licence.conflict = all[0].where + " says " + licence_name(all[0].kind, all[0].version) + ", " +
+                         all[i].where + " says " + licence_name(all[i].kind, all[i].version);
     if (now > before) decided = i;
   }
   licence.kind = all[decided].kind;
@@ -201,7 +217,8 @@ Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const L
     if (i != decided) licence.others.push_back(all[i]);
   // Neither of these two contains the other.
   for (const LicenceEvidence& evidence : licence.others)
-    if (evidence.kind != licence.kind && narrowness(evidence.kind) == narrowness(licence.kind) && narrowness(licence.kind) == 2)
+    if (evidence.kind != licence.kind && narrowness(evidence.kind) == narrowness(licence.kind) &&
+        narrowness(licence.kind) == 2)
       licence.kind = LicenceKind::unknown;
   return licence;
 }

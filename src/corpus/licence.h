@@ -20,7 +20,19 @@
 
 namespace bm {
 
-enum class LicenceKind : uint8_t { cc0, public_domain, by, by_sa, by_nd, by_nc, by_nc_sa, by_nc_nd, custom, none, unknown };
+enum class LicenceKind : uint8_t {
+  cc0,
+  public_domain,
+  by,
+  by_sa,
+  by_nd,
+  by_nc,
+  by_nc_sa,
+  by_nc_nd,
+  custom,
+  none,
+  unknown
+};
 
 // "by-nc-sa", as --licenses takes it; "pd" for the public domain.
 std::string_view licence_key(LicenceKind kind);
@@ -36,16 +48,17 @@ struct LicenceEvidence {
 struct Licence {
   LicenceKind kind = LicenceKind::none;
   std::string version;
-  LicenceEvidence evidence;              // the one that decided
-  std::vector<LicenceEvidence> others;   // the rest, in order
-  std::string conflict;                  // "" or "license/@xlink:href says CC BY-SA 4.0, license-p text says CC BY-NC 4.0"
+  LicenceEvidence evidence;             // the one that decided
+  std::vector<LicenceEvidence> others;  // the rest, in order
+  std::string conflict;  // "" or "license/@xlink:href says CC BY-SA 4.0, license-p text says CC BY-NC 4.0"
 
   std::string name() const;  // "CC BY 4.0", "CC0 1.0", "public domain", "custom", "none", "unknown"
 };
 
 std::string licence_name(LicenceKind kind, std::string_view version);
 
-// A licence's address (creativecommons.org, the publishers' pages of the same licences); unknown when it is none.
+// A licence's address (creativecommons.org, the publishers' pages of the same licences); unknown when it is
+// none.
 LicenceEvidence read_licence_address(std::string_view address);
 // A licence's words in English, Spanish, Portuguese or French; unknown when none is named.
 LicenceEvidence read_licence_words(std::string_view words);

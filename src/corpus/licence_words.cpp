@@ -21,11 +21,19 @@ std::string plain_words(std::string_view text) {
     if (c == 0xE2 && i + 2 < text.size() && static_cast<unsigned char>(text[i + 1]) == 0x80) {
       auto third = static_cast<unsigned char>(text[i + 2]);
       length = 3;
-      if (third >= 0x80 && third <= 0x95) dash = true;       // spaces and dashes
-      else if (third >= 0x98 && third <= 0x9F) { i += 2; continue; }  // quotes
-      else if (third == 0xAF) dash = true;
-      else length = 1;
-    } else if (c == 0xC2 && i + 1 < text.size() && (static_cast<unsigned char>(text[i + 1]) == 0xA0 || static_cast<unsigned char>(text[i + 1]) == 0xAD)) {
+      if (third >= 0x80 && third <= 0x95)
+        dash = true;  // spaces and dashes
+      else if (third >= 0x98 && third <= 0x9F) {
+        i += 2;
+        continue;
+      }  // quotes
+      else if (third == 0xAF)
+        dash = true;
+      else
+        length = 1;
+    } else if (c == 0xC2 && i + 1 < text.size() &&
+               (static_cast<unsigned char>(text[i + 1]) == 0xA0 ||
+                static_cast<unsigned char>(text[i + 1]) == 0xAD)) {
       length = 2;
       dash = true;
     }
@@ -48,17 +56,19 @@ bool has_any(std::string_view text, const std::array<std::string_view, N>& parts
 
 // "4.0" right after `at`, as in "/4.0/" or " 4.0"; "" when there is none.
 std::string version_at(std::string_view text, size_t at) {
-  if (at + 2 < text.size() && is_digit(text[at]) && text[at + 1] == '.' && is_digit(text[at + 2])) return std::string(text.substr(at, 3));
+  if (at + 2 < text.size() && is_digit(text[at]) && text[at + 1] == '.' && is_digit(text[at + 2]))
+    return std::string(text.substr(at, 3));
   return {};
 }
 
 LicenceKind kind_of(bool non_commercial, bool share_alike, bool no_derivatives) {
-  if (non_commercial) return no_derivatives ? LicenceKind::by_nc_nd : share_alike ? LicenceKind::by_nc_sa : LicenceKind::by_nc;
+  if (non_commercial)
+    return no_derivatives ? LicenceKind::by_nc_nd : share_alike ? LicenceKind::by_nc_sa : LicenceKind::by_nc;
   return no_derivatives ? LicenceKind::by_nd : share_alike ? LicenceKind::by_sa : LicenceKind::by;
 }
 
-// "by-nc-nd", "cc by nc", "by-ncnd", "cc-by": the parts of a Creative Commons code; unknown when one is no part
-// (an address with "by-n" names no licence, and guessing would be wrong in one direction or the other).
+// "by-nc-nd", "cc by nc", "by-ncnd", "cc-by": the parts of a Creative Commons code; unknown when one is no
+// part (an address with "by-n" names no licence, and guessing would be wrong in one direction or the other).
 LicenceKind kind_of_code(std::string_view code) {
   bool by = false, nc = false, sa = false, nd = false;
   std::string part;
@@ -116,31 +126,72 @@ std::string percent_decoded(std::string_view text) {
 
 bool says_non_commercial(std::string text) {
   // "commercial and non-commercial" allows both: it is no restriction.
-  for (std::string_view both : {"commercial and non commercial", "commercial and noncommercial", "commercial or non commercial", "commercial or noncommercial",
-                                "commercial or otherwise", "non commercial and commercial", "noncommercial and commercial", "non commercial or commercial"})
+  for (std::string_view both :
+       {"commercial and non commercial", "commercial and noncommercial", "commercial or non commercial",
+        "commercial or noncommercial", "commercial or otherwise", "non commercial and commercial",
+        "noncommercial and commercial", "non commercial or commercial"})
     for (size_t at; (at = text.find(both)) != std::string::npos;) text.erase(at, both.size());
-  static constexpr std::array<std::string_view, 15> kSigns = {
-      "non commercial", "noncommercial", "not for commercial", "not used for commercial", "not be used for commercial", "no commercial use", "for commercial re use, please contact",
-      "for commercial use, please contact", "by nc", "não comercial", "nao comercial", "no comercial", "sin fines comerciales", "pas d'utilisation commerciale", "non à des fins commerciales"};
+  static constexpr std::array<std::string_view, 15> kSigns = {"non commercial",
+                                                              "noncommercial",
+                                                              "not for commercial",
+                                                              "not used for commercial",
+                                                              "not be used for commercial",
+                                                              "no commercial use",
+                                                              "for commercial re use, please contact",
+                                                              "for commercial use, please contact",
+                                                              "by nc",
+                                                              "não comercial",
+                                                              "nao comercial",
+                                                              "no comercial",
+                                                              "sin fines comerciales",
+                                                              "pas d'utilisation commerciale",
+                                                              "non à des fins commerciales"};
   return has_any(text, kSigns);
 }
 
-constexpr std::array<std::string_view, 12> kNoDerivatives = {
-    "no deriv", "noderiv", "no modifications or adaptations", "by nd", "nc nd", "ncnd", "sem derivações", "sem derivados", "sin obra derivada", "sin derivad",
-    "pas de modification", "work is unaltered"};
-constexpr std::array<std::string_view, 8> kShareAlike = {"share alike", "sharealike", "by sa", "nc sa", "identical terms", "compartilha igual", "compartir igual",
-                                                         "partage dans les mêmes"};
-constexpr std::array<std::string_view, 16> kAttribution = {
-    "creative commons attribution", "creative common attribution", "creative commons by", "creativecommonsby", "cc by", "ccby", "attribution license", "attribution licence", "commons license (attribution",
-    "commons licence (attribution", "atribuição", "atribuicao", "atribución", "atribucion", "creative commons : attribution", "attribution 4.0"};
+constexpr std::array<std::string_view, 12> kNoDerivatives = {"no deriv",
+                                                             "noderiv",
+                                                             "no modifications or adaptations",
+                                                             "by nd",
+                                                             "nc nd",
+                                                             "ncnd",
+                                                             "sem derivações",
+                                                             "sem derivados",
+                                                             "sin obra derivada",
+                                                             "sin derivad",
+                                                             "pas de modification",
+                                                             "work is unaltered"};
+constexpr std::array<std::string_view, 8> kShareAlike = {
+    "share alike",     "sharealike",        "by sa",           "nc sa",
+    "identical terms", "compartilha igual", "compartir igual", "partage dans les mêmes"};
+constexpr std::array<std::string_view, 16> kAttribution = {"creative commons attribution",
+                                                           "creative common attribution",
+                                                           "creative commons by",
+                                                           "creativecommonsby",
+                                                           "cc by",
+                                                           "ccby",
+                                                           "attribution license",
+                                                           "attribution licence",
+                                                           "commons license (attribution",
+                                                           "commons licence (attribution",
+                                                           "atribuição",
+                                                           "atribuicao",
+                                                           "atribución",
+                                                           "atribucion",
+                                                           "creative commons : attribution",
+                                                           "attribution 4.0"};
 
 // Version after "attribution", "by", "international" or the like: the first d.d that a known version has.
 std::string words_version(std::string_view text) {
   for (size_t at = 0; at + 2 < text.size(); ++at) {
     bool start = at == 0 || !(is_digit(text[at - 1]) || text[at - 1] == '.');
     std::string version = start ? version_at(text, at) : std::string();
-    bool ends = at + 3 >= text.size() || !(is_digit(text[at + 3]) || (text[at + 3] == '.' && at + 4 < text.size() && is_digit(text[at + 4])));
-    if (!version.empty() && ends && (version == "1.0" || version == "2.0" || version == "2.1" || version == "2.5" || version == "3.0" || version == "4.0")) {
+    bool ends =
+        at + 3 >= text.size() ||
+        !(is_digit(text[at + 3]) || (text[at + 3] == '.' && at + 4 < text.size() && is_digit(text[at + 4])));
+    if (!version.empty() && ends &&
+        (version == "1.0" || version == "2.0" || version == "2.1" || version == "2.5" || version == "3.0" ||
+         version == "4.0")) {
       if (has(text.substr(at, 12), "igo")) version += " IGO";
       return version;
     }
@@ -150,7 +201,8 @@ std::string words_version(std::string_view text) {
 
 // The sentences of a licence that speak of the article, not of its data.
 std::string without_data_waiver(std::string text) {
-  for (size_t at = text.find("public domain dedication waiver"); at != std::string::npos; at = text.find("public domain dedication waiver")) {
+  for (size_t at = text.find("public domain dedication waiver"); at != std::string::npos;
+       at = text.find("public domain dedication waiver")) {
     size_t begin = text.rfind('.', at), end = text.find("data", at);
     if (end == std::string::npos) break;
     begin = begin == std::string::npos ? 0 : begin + 1;
@@ -173,7 +225,8 @@ LicenceEvidence read_licence_address(std::string_view address) {
     std::string_view rest = std::string_view(lower).substr(at + 29);
     size_t end = rest.find('/');
     evidence.kind = kind_of_code(rest.substr(0, end));
-    if (end != std::string_view::npos && evidence.kind != LicenceKind::unknown) evidence.version = address_version(rest.substr(end));
+    if (end != std::string_view::npos && evidence.kind != LicenceKind::unknown)
+      evidence.version = address_version(rest.substr(end));
     return evidence;
   }
   if (size_t at = lower.find("creativecommons.org/publicdomain/zero"); at != std::string::npos) {
@@ -181,7 +234,9 @@ LicenceEvidence read_licence_address(std::string_view address) {
     evidence.version = address_version(std::string_view(lower).substr(at + 37));
     return evidence;
   }
-  if (has(lower, "creativecommons.org/publicdomain/mark") || has(lower, "creativecommons.org/licenses/publicdomain")) evidence.kind = LicenceKind::public_domain;
+  if (has(lower, "creativecommons.org/publicdomain/mark") ||
+      has(lower, "creativecommons.org/licenses/publicdomain"))
+    evidence.kind = LicenceKind::public_domain;
   // The American Chemical Society's pages of the same two licences.
   if (has(lower, "authorchoice_ccby_termsofuse")) evidence.kind = LicenceKind::by;
   if (has(lower, "authorchoice_ccbyncnd_termsofuse")) evidence.kind = LicenceKind::by_nc_nd;
@@ -192,7 +247,8 @@ LicenceEvidence read_licence_address(std::string_view address) {
 LicenceEvidence read_licence_words(std::string_view words) {
   LicenceEvidence evidence;
   std::string text = without_data_waiver(plain_words(words));
-  bool attribution = has_any(text, kAttribution) || (has(text, "creative commons") && has(text, "attribution"));
+  bool attribution =
+      has_any(text, kAttribution) || (has(text, "creative commons") && has(text, "attribution"));
   bool non_commercial = says_non_commercial(text);
   if (attribution || (has(text, "creative commons") && non_commercial)) {
     evidence.kind = kind_of(non_commercial, has_any(text, kShareAlike), has_any(text, kNoDerivatives));
@@ -204,8 +260,8 @@ LicenceEvidence read_licence_words(std::string_view words) {
     if (has(text, "1.0")) evidence.version = "1.0";
     return evidence;
   }
-  if (has(text, "public domain") || text == "us gov" || has(text, "work of the us government") || has(text, "work of the u.s. government") ||
-      has(text, "us government employees")) {
+  if (has(text, "public domain") || text == "us gov" || has(text, "work of the us government") ||
+      has(text, "work of the u.s. government") || has(text, "us government employees")) {
     evidence.kind = LicenceKind::public_domain;
     return evidence;
   }
@@ -215,8 +271,9 @@ LicenceEvidence read_licence_words(std::string_view words) {
     return evidence;
   }
   // Terms of a publisher's own: somebody may read them, this program does not judge them.
-  static constexpr std::array<std::string_view, 9> kTerms = {"unrestricted use", "redistribution", "verbatim copying", "permitted", "permits", "all rights reserved",
-                                                             "licensed under", "terms of use", "non commercial"};
+  static constexpr std::array<std::string_view, 9> kTerms = {
+      "unrestricted use",    "redistribution", "verbatim copying", "permitted",     "permits",
+      "all rights reserved", "licensed under", "terms of use",     "non commercial"};
   if (has_any(text, kTerms)) evidence.kind = LicenceKind::custom;
   return evidence;
 }
@@ -231,8 +288,10 @@ std::vector<std::string> csv_fields(std::string_view line, char separator) {
   for (size_t i = 0; i < line.size(); ++i) {
     char c = line[i];
     if (c == '"') {
-      if (quoted && i + 1 < line.size() && line[i + 1] == '"') fields.back() += line[++i];
-      else quoted = !quoted;
+      if (quoted && i + 1 < line.size() && line[i + 1] == '"')
+        fields.back() += line[++i];
+      else
+        quoted = !quoted;
     } else if (c == separator && !quoted) {
       fields.emplace_back();
     } else if (c != '\r') {
@@ -263,14 +322,19 @@ Status LicenceLists::add(const std::string& path) {
     LicenceKind kind = LicenceKind::unknown;
     for (const std::string& field : fields) {
       if (uint64_t value = pmc_number(field); value && !number) number = value;
-      if (field == "NO-CC CODE" || field == "none") kind = LicenceKind::custom;
-      else if (std::optional<LicenceKind> named = parse_licence_kind(field)) kind = *named;
+      if (field == "NO-CC CODE" || field == "none")
+        kind = LicenceKind::custom;
+      else if (std::optional<LicenceKind> named = parse_licence_kind(field))
+        kind = *named;
     }
     if (!number || kind == LicenceKind::unknown) continue;
     kinds_[number] = kind;
     ++known;
   }
-  if (known == 0) return bad_input("holds no line with a PMCID and a licence", "Give NLM's oa_file_list.csv or oa_file_list.txt.").in(path);
+  if (known == 0)
+    return bad_input("holds no line with a PMCID and a licence",
+                     "Give NLM's oa_file_list.csv or oa_file_list.txt.")
+        .in(path);
   return {};
 }
 

@@ -10,8 +10,9 @@ namespace {
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
 
 std::string roman(size_t number) {
-  static constexpr std::pair<size_t, const char*> kParts[] = {{1000, "m"}, {900, "cm"}, {500, "d"}, {400, "cd"}, {100, "c"}, {90, "xc"},
-                                                              {50, "l"},   {40, "xl"},  {10, "x"},  {9, "ix"},   {5, "v"},   {4, "iv"}, {1, "i"}};
+  static constexpr std::pair<size_t, const char*> kParts[] = {
+      {1000, "m"}, {900, "cm"}, {500, "d"}, {400, "cd"}, {100, "c"}, {90, "xc"}, {50, "l"},
+      {40, "xl"},  {10, "x"},   {9, "ix"},  {5, "v"},    {4, "iv"},  {1, "i"}};
   std::string out;
   for (auto [value, digits] : kParts)
     for (; number >= value; number -= value) out += digits;
@@ -20,7 +21,8 @@ std::string roman(size_t number) {
 
 std::string alphabetic(size_t number) {
   std::string out;
-  for (; number > 0; number = (number - 1) / 26) out.insert(out.begin(), static_cast<char>('a' + (number - 1) % 26));
+  for (; number > 0; number = (number - 1) / 26)
+    out.insert(out.begin(), static_cast<char>('a' + (number - 1) % 26));
   return out;
 }
 
@@ -32,7 +34,8 @@ std::string upper(std::string text) {
 // What stands before the number-th item of a list without labels of its own.
 std::string marker_of(std::string_view type, size_t number) {
   number = number < 4000 ? number : 3999;
-  if (type == "order" || type == "ordered" || type == "number" || type == "arabic") return std::to_string(number) + ". ";
+  if (type == "order" || type == "ordered" || type == "number" || type == "arabic")
+    return std::to_string(number) + ". ";
   if (type == "alpha-lower") return alphabetic(number) + ". ";
   if (type == "alpha-upper") return upper(alphabetic(number)) + ". ";
   if (type == "roman-lower") return roman(number) + ". ";
@@ -43,8 +46,8 @@ std::string marker_of(std::string_view type, size_t number) {
 
 bool is_literature(std::string_view type) { return type == "bibr" || type == "bib" || type == "ref"; }
 bool is_footnote_mark(std::string_view type) {
-  return type == "fn" || type == "table-fn" || type == "aff" || type == "corresp" || type == "author-notes" || type == "author-note" ||
-         type == "contrib";
+  return type == "fn" || type == "table-fn" || type == "aff" || type == "corresp" || type == "author-notes" ||
+         type == "author-note" || type == "contrib";
 }
 
 // Whether a citation is a number ("12", "3a", "[4, 5]") and neither a name nor a year.
@@ -87,7 +90,8 @@ bool is_raised(pugi::xml_node node) {
 }
 
 bool brings_brackets(std::string_view text) {
-  return text.size() >= 2 && ((text.front() == '[' && text.back() == ']') || (text.front() == '(' && text.back() == ')'));
+  return text.size() >= 2 &&
+         ((text.front() == '[' && text.back() == ']') || (text.front() == '(' && text.back() == ')'));
 }
 
 }  // namespace
@@ -103,8 +107,10 @@ void ArticleWriter::list(pugi::xml_node node) {
   for (pugi::xml_node child = node.first_child(); child; child = child.next_sibling()) {
     if (child == own.label || child == own.title) continue;
     Element kind = is_element(child) ? element_of(child) : Element::inline_run;
-    if (kind == Element::list_item) list_item(child, marker_of(type, ++number));
-    else this->node(child);
+    if (kind == Element::list_item)
+      list_item(child, marker_of(type, ++number));
+    else
+      this->node(child);
   }
   --list_depth_;
   writer_.soft(-1);
@@ -154,7 +160,8 @@ void ArticleWriter::def_item(pugi::xml_node node) {
       children(child);
     } else if (local_name(child.name()) == "def") {
       std::string_view so_far = writer_.written();
-      bool marked = so_far.empty() || so_far.back() == ':' || so_far.back() == '=' || so_far.back() == '-' || so_far.back() == '\n';
+      bool marked = so_far.empty() || so_far.back() == ':' || so_far.back() == '=' || so_far.back() == '-' ||
+                    so_far.back() == '\n';
       if (!first && !marked) writer_.generated(":");
       writer_.space();
       // Paragraphs of the definition run on from the term; further ones get a line.

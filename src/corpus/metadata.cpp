@@ -30,7 +30,8 @@ void read_ids(pugi::xml_node meta, ArticleMetadata& out) {
     if (!is_element(node) || local_name(node.name()) != "article-id") continue;
     std::string_view type = attribute_named(node, "pub-id-type");
     std::string value = flat_text(node);
-    // "pmc" (until 2024) and "pmcid" carry the number with or without its letters; "pmcid-ver" a version, "pmcaid" another number.
+    // "pmc" (until 2024) and "pmcid" carry the number with or without its letters; "pmcid-ver" a version,
+    // "pmcaid" another number.
     if ((type == "pmc" || type == "pmcid") && out.pmcid.empty()) {
       std::string digits = digits_of(value);
       if (!digits.empty()) out.pmcid = "PMC" + digits;
@@ -45,12 +46,15 @@ void read_ids(pugi::xml_node meta, ArticleMetadata& out) {
 int year_of(pugi::xml_node date) {
   std::string text = flat_text(child_named(date, "year"));
   if (text.size() < 4) text = std::string(attribute_named(date, "iso-8601-date"));
-  if (text.size() < 4 || !std::all_of(text.begin(), text.begin() + 4, [](char c) { return c >= '0' && c <= '9'; })) return 0;
+  if (text.size() < 4 ||
+      !std::all_of(text.begin(), text.begin() + 4, [](char c) { return c >= '0' && c <= '9'; }))
+    return 0;
   int year = std::stoi(text.substr(0, 4));
   return year >= 1000 && year <= 2999 ? year : 0;
 }
 
-// The earliest year of a publication date; dates of other events (release in PMC, retraction) only if there is no other.
+// The earliest year of a publication date; dates of other events (release in PMC, retraction) only if there
+// is no other.
 int read_year(pugi::xml_node meta) {
   int published = 0, other = 0;
   for (pugi::xml_node node = meta.first_child(); node; node = node.next_sibling()) {
@@ -58,7 +62,8 @@ int read_year(pugi::xml_node meta) {
     int year = year_of(node);
     if (year == 0) continue;
     std::string_view type = attribute_named(node, "pub-type"), kind = attribute_named(node, "date-type");
-    bool event = type == "pmc-release" || type == "nihms-submitted" || type == "retraction" || kind == "retraction" || kind == "corrected";
+    bool event = type == "pmc-release" || type == "nihms-submitted" || type == "retraction" ||
+                 kind == "retraction" || kind == "corrected";
     int& slot = event ? other : published;
     slot = slot == 0 ? year : std::min(slot, year);
   }
@@ -109,10 +114,13 @@ std::vector<std::string> read_authors(pugi::xml_node article) {
     if (!is_element(group) || local_name(group.name()) != "contrib-group") continue;
     for (pugi::xml_node contrib = group.first_child(); contrib; contrib = contrib.next_sibling()) {
       std::string_view type = attribute_named(contrib, "contrib-type");
-      if (!is_element(contrib) || local_name(contrib.name()) != "contrib" || (!type.empty() && type != "author")) continue;
+      if (!is_element(contrib) || local_name(contrib.name()) != "contrib" ||
+          (!type.empty() && type != "author"))
+        continue;
       pugi::xml_node name = child_named(contrib, "name");
       if (!name) name = child_named(child_named(contrib, "name-alternatives"), "name");
-      std::string given = flat_text(child_named(name, "given-names")), family = flat_text(child_named(name, "surname"));
+      std::string given = flat_text(child_named(name, "given-names")),
+                  family = flat_text(child_named(name, "surname"));
       std::string whole = given.empty() ? family : given + " " + family;
       if (whole.empty()) whole = flat_text(child_named(contrib, "string-name"));
       if (whole.empty()) whole = flat_text(child_named(contrib, "collab"));

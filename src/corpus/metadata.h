@@ -10,7 +10,7 @@
 namespace bm {
 
 struct ArticleMetadata {
-  std::string pmcid;     // "PMC123"; "" when absent, as all below
+  std::string pmcid;  // "PMC123"; "" when absent, as all below
   std::string pmid, doi, title, journal;
   int year = 0;          // of the first publication; 0 = not said
   std::string language;  // primary subtag in lower case; the DTD's default "en" when not said

@@ -5,44 +5,64 @@
 namespace bm {
 
 void describe(Fields& f, TextOptions& o) {
-  f.add("section-titles", o.section_titles, "section titles: on lines of their own, with their path, as Markdown headings, or left out",
+  f.add("section-titles", o.section_titles,
+        "section titles: on lines of their own, with their path, as Markdown headings, or left out",
         {.choices = {"plain", "path", "markdown", "drop"}});
-  f.add("citations", o.citations, "literature citations: take out numbers with their brackets, keep all, take out all, or write [REF]",
+  f.add("citations", o.citations,
+        "literature citations: take out numbers with their brackets, keep all, take out all, or write [REF]",
         {.choices = {"drop-numbers", "keep", "drop", "mark"}});
-  f.add("cross-references", o.cross_references, "references to figures, tables, sections", {.choices = {"keep", "drop"}});
+  f.add("cross-references", o.cross_references, "references to figures, tables, sections",
+        {.choices = {"keep", "drop"}});
   f.add("figures", o.figures, "figures: label and caption, or nothing", {.choices = {"caption", "drop"}});
-  f.add("tables", o.tables, "tables: label and caption, nothing, or with their cells", {.choices = {"caption", "drop", "markdown", "tsv"}});
-  f.add("footnotes", o.footnotes, "footnotes: left out, or after the paragraph that calls them", {.choices = {"drop", "after"}});
-  f.add("formulas", o.formulas, "formulas: MathML as text (else TeX), TeX (else text), the mark [formula], or nothing",
+  f.add("tables", o.tables, "tables: label and caption, nothing, or with their cells",
+        {.choices = {"caption", "drop", "markdown", "tsv"}});
+  f.add("footnotes", o.footnotes, "footnotes: left out, or after the paragraph that calls them",
+        {.choices = {"drop", "after"}});
+  f.add("formulas", o.formulas,
+        "formulas: MathML as text (else TeX), TeX (else text), the mark [formula], or nothing",
         {.choices = {"text", "tex", "mark", "drop"}});
-  f.add("supplements", o.supplements, "supplementary material: left out, or label and caption", {.choices = {"drop", "caption"}});
-  f.add("back-matter", o.back_matter, "after the body: appendices and glossaries, nothing, or all but the literature list",
+  f.add("supplements", o.supplements, "supplementary material: left out, or label and caption",
+        {.choices = {"drop", "caption"}});
+  f.add("back-matter", o.back_matter,
+        "after the body: appendices and glossaries, nothing, or all but the literature list",
         {.choices = {"appendices", "drop", "all"}});
-  f.add("abstracts", o.abstracts, "abstracts: all, those in the article's language, or none", {.choices = {"all", "own-language", "drop"}});
+  f.add("abstracts", o.abstracts, "abstracts: all, those in the article's language, or none",
+        {.choices = {"all", "own-language", "drop"}});
   f.add("sub-articles", o.sub_articles, "reviews, replies and translations inside an article's file",
         {.choices = {"own-language", "keep", "drop"}});
 }
 
 void describe_selection(Fields& f, CorpusOptions& o) {
-  f.add("licenses", o.licenses, "licences to keep: cc0, by, by-sa, by-nd, pd (public domain), by-nc, by-nc-sa, by-nc-nd, custom, none, unknown");
-  f.add("file-list", o.file_lists, "NLM's oa_file_list (CSV or TXT), asked where an article says nothing of its licence; repeatable",
+  f.add("licenses", o.licenses,
+        "licences to keep: cc0, by, by-sa, by-nd, pd (public domain), by-nc, by-nc-sa, by-nc-nd, custom, "
+        "none, unknown");
+  f.add("file-list", o.file_lists,
+        "NLM's oa_file_list (CSV or TXT), asked where an article says nothing of its licence; repeatable",
         {.unit = "path", .result_neutral = true});
-  f.add("duplicates", o.duplicates, "articles of the same text or the same id: keep the first, or all", {.choices = {"exact", "keep"}});
+  f.add("duplicates", o.duplicates, "articles of the same text or the same id: keep the first, or all",
+        {.choices = {"exact", "keep"}});
   f.add("min-words", o.min_words, "articles of fewer words are rejected", {.unit = "words"});
-  f.add("max-article-size", o.max_article_size, "larger files are refused as broken", {.unit = "size, e.g. 256M"});
+  f.add("max-article-size", o.max_article_size, "larger files are refused as broken",
+        {.unit = "size, e.g. 256M"});
 }
 
 void describe(Fields& f, CorpusOptions& o) {
-  f.add("tokenizer", o.tokenizer, "model folder, tokenizer.json or tokenizer.model", {.unit = "path", .result_neutral = true});
+  f.add("tokenizer", o.tokenizer, "model folder, tokenizer.json or tokenizer.model",
+        {.unit = "path", .result_neutral = true});
   describe(f, o.text);
   describe_selection(f, o);
-  f.add("sequence-length", o.sequence_length, "length of the blocks that pieces are packed into", {.unit = "tokens"});
-  f.add("piece-words", o.piece_words, "an article is cut in pieces of this many words; 0 = one piece", {.unit = "words"});
-  f.add("split-on-spaces", o.split_on_spaces, "pieces: words are separated by single spaces only (default: only in as-published)");
-  f.add("parse-special", o.parse_special, "special strings in the text become control tokens (default: only in as-published)");
+  f.add("sequence-length", o.sequence_length, "length of the blocks that pieces are packed into",
+        {.unit = "tokens"});
+  f.add("piece-words", o.piece_words, "an article is cut in pieces of this many words; 0 = one piece",
+        {.unit = "words"});
+  f.add("split-on-spaces", o.split_on_spaces,
+        "pieces: words are separated by single spaces only (default: only in as-published)");
+  f.add("parse-special", o.parse_special,
+        "special strings in the text become control tokens (default: only in as-published)");
   f.add("holdout", o.holdout, "share of articles kept out of the tokens, in heldout.jsonl", {.unit = "0..1"});
   f.add("holdout-articles", o.holdout_articles, "the same as a number of articles", {.unit = "articles"});
-  f.add("articles-per-file", o.articles_per_file, "articles in one articles-*.jsonl.zst", {.unit = "articles"});
+  f.add("articles-per-file", o.articles_per_file, "articles in one articles-*.jsonl.zst",
+        {.unit = "articles"});
 }
 
 Result<CorpusSwitches> resolve_switches(const CorpusOptions& options, const CommonOptions& common) {
@@ -55,17 +75,22 @@ Result<CorpusSwitches> resolve_switches(const CorpusOptions& options, const Comm
 }
 
 Status check_options(const CorpusOptions& o) {
-  if (o.sequence_length < 2) return bad_input("--sequence-length is " + std::to_string(o.sequence_length), "A block holds at least 2 tokens.");
+  if (o.sequence_length < 2)
+    return bad_input("--sequence-length is " + std::to_string(o.sequence_length),
+                     "A block holds at least 2 tokens.");
   if (o.piece_words < 0) return bad_input("--piece-words is negative", "Use 0 for one piece an article.");
-  if (!(o.holdout >= 0 && o.holdout < 1)) return bad_input("--holdout is a share", "Give a number from 0 up to, not including, 1.");
+  if (!(o.holdout >= 0 && o.holdout < 1))
+    return bad_input("--holdout is a share", "Give a number from 0 up to, not including, 1.");
   if (o.holdout_articles < 0) return bad_input("--holdout-articles is negative");
-  if (o.holdout > 0 && o.holdout_articles > 0) return bad_input("--holdout and --holdout-articles are two ways to say the same", "Give one of them.");
+  if (o.holdout > 0 && o.holdout_articles > 0)
+    return bad_input("--holdout and --holdout-articles are two ways to say the same", "Give one of them.");
   if (o.articles_per_file < 1) return bad_input("--articles-per-file must be at least 1");
   if (o.min_words < 0) return bad_input("--min-words is negative");
   if (o.max_article_size.bytes < 1024) return bad_input("--max-article-size is below 1K");
   for (const std::string& licence : o.licenses)
     if (!parse_licence_kind(licence))
-      return bad_input("--licenses: \"" + licence + "\" is none", "Known: cc0, by, by-sa, by-nd, pd, by-nc, by-nc-sa, by-nc-nd, custom, none, unknown.");
+      return bad_input("--licenses: \"" + licence + "\" is none",
+                       "Known: cc0, by, by-sa, by-nd, pd, by-nc, by-nc-sa, by-nc-nd, custom, none, unknown.");
   return {};
 }
 

@@ -13,24 +13,25 @@ namespace bm {
 
 // How an article's XML becomes text.
 struct TextOptions {
-  std::string section_titles = "plain";    // plain | path | markdown | drop
-  std::string citations = "drop-numbers";  // drop-numbers | keep | drop | mark
-  std::string cross_references = "keep";   // keep | drop: "Figure 1", "Section 2"
-  std::string figures = "caption";         // caption | drop
-  std::string tables = "caption";          // caption | drop | markdown | tsv
-  std::string footnotes = "drop";          // drop | after (their paragraph)
-  std::string formulas = "text";           // text | tex | mark | drop
-  std::string supplements = "drop";        // drop | caption
-  std::string back_matter = "appendices";  // appendices | drop | all
-  std::string abstracts = "all";           // all | own-language | drop
+  std::string section_titles = "plain";       // plain | path | markdown | drop
+  std::string citations = "drop-numbers";     // drop-numbers | keep | drop | mark
+  std::string cross_references = "keep";      // keep | drop: "Figure 1", "Section 2"
+  std::string figures = "caption";            // caption | drop
+  std::string tables = "caption";             // caption | drop | markdown | tsv
+  std::string footnotes = "drop";             // drop | after (their paragraph)
+  std::string formulas = "text";              // text | tex | mark | drop
+  std::string supplements = "drop";           // drop | caption
+  std::string back_matter = "appendices";     // appendices | drop | all
+  std::string abstracts = "all";              // all | own-language | drop
   std::string sub_articles = "own-language";  // own-language | keep | drop
 };
 void describe(Fields& fields, TextOptions& options);
 
 struct CorpusOptions {
-  std::vector<std::string> inputs;  // files and folders; not a flag: the verb's positionals, a recipe's `inputs`
-  std::string out;                  // folder to write
-  std::string tokenizer;            // model folder, tokenizer.json or tokenizer.model
+  std::vector<std::string>
+      inputs;             // files and folders; not a flag: the verb's positionals, a recipe's `inputs`
+  std::string out;        // folder to write
+  std::string tokenizer;  // model folder, tokenizer.json or tokenizer.model
   TextOptions text;
   std::vector<std::string> licenses = {"cc0", "by", "by-sa", "by-nd"};
   std::vector<std::string> file_lists;  // NLM's oa_file_list.csv / .txt
@@ -51,8 +52,10 @@ void describe(Fields& fields, CorpusOptions& options);
 
 // Named switches of the mode (architecture rule 4), resolved once.
 struct CorpusSwitches {
-  bool split_on_spaces = false;  // pieces: words are what stands between single spaces (the original's text.split(" "))
-  bool parse_special = false;    // "</s>" inside an article becomes the control token (the original's tokenizer call)
+  bool split_on_spaces =
+      false;  // pieces: words are what stands between single spaces (the original's text.split(" "))
+  bool parse_special =
+      false;  // "</s>" inside an article becomes the control token (the original's tokenizer call)
 };
 Result<CorpusSwitches> resolve_switches(const CorpusOptions& options, const CommonOptions& common);
 

@@ -82,7 +82,8 @@ class PartWriter {
       BM_CHECK_OK(ledger_.write(ledger_line(outcome, done.sequences[i])));
       if (outcome.status != ArticleStatus::kept) continue;
       BM_CHECK_OK(records_.write_line(outcome.record().dump()));
-      for (const auto& sequence : done.sequences[i]) BM_CHECK_OK(tokens_.append(std::as_bytes(std::span(sequence))));
+      for (const auto& sequence : done.sequences[i])
+        BM_CHECK_OK(tokens_.append(std::as_bytes(std::span(sequence))));
     }
     return {};
   }
@@ -114,7 +115,8 @@ Batch read_batch(PartReader& reader) {
 
 PartFiles part_files(const std::string& folder, size_t part) {
   std::string number = std::to_string(part);
-  std::string name = path_join(folder, "part-" + std::string(number.size() < 5 ? 5 - number.size() : 0, '0') + number);
+  std::string name =
+      path_join(folder, "part-" + std::string(number.size() < 5 ? 5 - number.size() : 0, '0') + number);
   return {name + ".ledger.jsonl", name + ".records.jsonl.zst", name + ".tokens"};
 }
 
@@ -129,7 +131,8 @@ Result<int64_t> count_part(const PartFiles& files) {
   }
 }
 
-Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const PartWork& work, Progress& progress, uint64_t bytes_before) {
+Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const PartWork& work,
+                          Progress& progress, uint64_t bytes_before) {
   BM_TRY(PartWriter writer, PartWriter::create(files));
   PartReader reader(input, work.policy.max_bytes ? work.policy.max_bytes : uint64_t{1} << 30);
   int64_t articles = 0;
@@ -150,7 +153,8 @@ Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const 
     bool cut = take < batch.articles.size();
     bool more = batch.more && !cut;
     if (ahead.valid()) batch = ahead.get();
-    progress.set_done(bytes_before + static_cast<uint64_t>(reader.share_read() * static_cast<double>(input.bytes)));
+    progress.set_done(bytes_before +
+                      static_cast<uint64_t>(reader.share_read() * static_cast<double>(input.bytes)));
     if (!more) break;
     if (stop_requested()) return interrupted_error("corpus build");
   }

@@ -34,7 +34,8 @@ struct PartWork {
 
 // Reads the part, writes its three files. Returns the number of articles read. `progress` counts bytes of
 // the input files. Errors: writing fails, or the stop was asked for (then nothing of the part remains).
-Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const PartWork& work, Progress& progress, uint64_t bytes_before);
+Result<int64_t> make_part(const InputPart& input, const PartFiles& files, const PartWork& work,
+                          Progress& progress, uint64_t bytes_before);
 
 // Articles of a finished part, for --limit.
 Result<int64_t> count_part(const PartFiles& files);

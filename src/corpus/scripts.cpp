@@ -1,5 +1,6 @@
 // The one rule for superscripts and subscripts:
-//   1. punctuation, signs that are raised by habit (®, ™, °, *, †, …) and the endings of ordinal numbers (1st, 2nd) stay as they are;
+//   1. punctuation, signs that are raised by habit (®, ™, °, *, †, …) and the endings of ordinal numbers
+//   (1st, 2nd) stay as they are;
 //   2. a number raised on a number is a power: 10^4, 10^−3, 2^(10/3);
 //   3. digits, signs and brackets that Unicode has become its characters: m², cm⁻¹, Ca²⁺, CD4⁺, H₂O, ¹⁴C;
 //   4. anything else is marked: x^n, V_max, x_(i,j), e^(−kt).
@@ -15,11 +16,14 @@ struct ScriptCharacter {
   std::string_view from, above, below;
 };
 constexpr ScriptCharacter kCharacters[] = {
-    {"0", "⁰", "₀"}, {"1", "¹", "₁"}, {"2", "²", "₂"}, {"3", "³", "₃"}, {"4", "⁴", "₄"}, {"5", "⁵", "₅"}, {"6", "⁶", "₆"},
-    {"7", "⁷", "₇"}, {"8", "⁸", "₈"}, {"9", "⁹", "₉"}, {"+", "⁺", "₊"}, {"-", "⁻", "₋"}, {"−", "⁻", "₋"}, {"–", "⁻", "₋"},
-    {"‐", "⁻", "₋"}, {"‑", "⁻", "₋"}, {"=", "⁼", "₌"}, {"(", "⁽", "₍"}, {")", "⁾", "₎"},
+    {"0", "⁰", "₀"}, {"1", "¹", "₁"}, {"2", "²", "₂"}, {"3", "³", "₃"}, {"4", "⁴", "₄"},
+    {"5", "⁵", "₅"}, {"6", "⁶", "₆"}, {"7", "⁷", "₇"}, {"8", "⁸", "₈"}, {"9", "⁹", "₉"},
+    {"+", "⁺", "₊"}, {"-", "⁻", "₋"}, {"−", "⁻", "₋"}, {"–", "⁻", "₋"}, {"‐", "⁻", "₋"},
+    {"‑", "⁻", "₋"}, {"=", "⁼", "₌"}, {"(", "⁽", "₍"}, {")", "⁾", "₎"},
 };
-constexpr std::string_view kRaisedSigns[] = {"®", "™", "©", "℠", "°", "º", "ª", "*", "∗", "†", "‡", "§", "¶", "#", "′", "″", "‴", "'", "\"", "’", "”", "✉", ".", ":", ";", "·", "?", "!"};
+constexpr std::string_view kRaisedSigns[] = {"®", "™", "©", "℠", "°", "∘", "º", "ª", "*", "∗",
+                                             "†", "‡", "§", "¶", "#", "′", "″", "‴", "'", "\"",
+                                             "’", "”", "✉", ".", ":", ";", "·", "?", "!"};
 
 size_t character_length(std::string_view text, size_t i) {
   auto c = static_cast<unsigned char>(text[i]);
@@ -73,14 +77,17 @@ std::string_view script_character(std::string_view character, bool superscript) 
 
 ScriptForm script_form(std::string_view base, std::string_view content, bool superscript) {
   bool on_number = !base.empty() && is_digit(base.back());
-  bool punctuation = all_characters(content, [](std::string_view c) { return c == "." || c == "," || c == ":" || c == ";" || c == " "; });
+  bool punctuation = all_characters(
+      content, [](std::string_view c) { return c == "." || c == "," || c == ":" || c == ";" || c == " "; });
   if (punctuation) return ScriptForm::plain;
   if (superscript) {
     bool signs = all_characters(content, [](std::string_view c) {
-      return c == " " || c == "," || std::find(std::begin(kRaisedSigns), std::end(kRaisedSigns), c) != std::end(kRaisedSigns);
+      return c == " " || c == "," ||
+             std::find(std::begin(kRaisedSigns), std::end(kRaisedSigns), c) != std::end(kRaisedSigns);
     });
     if (signs) return ScriptForm::plain;
-    if (on_number && (content == "st" || content == "nd" || content == "rd" || content == "th")) return ScriptForm::plain;
+    if (on_number && (content == "st" || content == "nd" || content == "rd" || content == "th"))
+      return ScriptForm::plain;
     if (on_number && is_number(content)) return ScriptForm::bare;
     if (on_number && has_digit(content) && all_characters(content, [](std::string_view c) {
           return is_digit(c[0]) || c == "." || c == "," || c == "/" || c == " " || is_minus(c) || c == "±";

@@ -20,17 +20,23 @@ constexpr std::array<unsigned char, 256> make_classes() {
 }
 constexpr std::array<unsigned char, 256> kClasses = make_classes();
 
-// Bytes of the Unicode space separator (no-break, thin, figure, ideographic, ...) at text[i]; 0 when it is none.
+// Bytes of the Unicode space separator (no-break, thin, figure, ideographic, ...) at text[i]; 0 when it is
+// none.
 size_t unicode_space(std::string_view text, size_t i) {
   auto at = [&](size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
   if (at(i) == 0xC2) return at(i + 1) == 0xA0 || at(i + 1) == 0x85 ? 2 : 0;
   if (at(i) == 0xE3) return at(i + 1) == 0x80 && at(i + 2) == 0x80 ? 3 : 0;
-  if (at(i + 1) == 0x80) return (at(i + 2) >= 0x80 && at(i + 2) <= 0x8A) || at(i + 2) == 0xA8 || at(i + 2) == 0xA9 || at(i + 2) == 0xAF ? 3 : 0;
+  if (at(i + 1) == 0x80)
+    return (at(i + 2) >= 0x80 && at(i + 2) <= 0x8A) || at(i + 2) == 0xA8 || at(i + 2) == 0xA9 ||
+                   at(i + 2) == 0xAF
+               ? 3
+               : 0;
   return at(i + 1) == 0x81 && at(i + 2) == 0x9F ? 3 : 0;
 }
 
 bool is_word_character(unsigned char c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= 0xC3 && c != 0xE2);
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+         (c >= 0xC3 && c != 0xE2);
 }
 
 }  // namespace
@@ -66,13 +72,17 @@ void TextWriter::text(std::string_view characters, const void* node, std::string
     size_t run = i;
     while (i < n) {
       unsigned char kind = kClasses[static_cast<unsigned char>(characters[i])];
-      if (kind != kPlain && (kind != kPipe || escape_pipes_) && (kind != kMaybeSpace || unicode_space(characters, i))) break;
+      if (kind != kPlain && (kind != kPipe || escape_pipes_) &&
+          (kind != kMaybeSpace || unicode_space(characters, i)))
+        break;
       ++i;
     }
     if (i > run) {
       flush();
       bool script_opens = !marks_.empty() && marks_.back() == out_.size();  // it is marked itself
-      if (bare_end_ == out_.size() && bare_end_ && !script_opens && is_word_character(static_cast<unsigned char>(characters[run]))) close_bare_script();
+      if (bare_end_ == out_.size() && bare_end_ && !script_opens &&
+          is_word_character(static_cast<unsigned char>(characters[run])))
+        close_bare_script();
       if (begin == std::string::npos) begin = out_.size();
       out_.append(characters, run, i - run);
       continue;
@@ -104,7 +114,8 @@ void TextWriter::preserved(std::string_view characters, const void* node, std::s
     if (begin == std::string::npos) begin = out_.size();
     out_ += line_end ? '\n' : c;
   }
-  while (!out_.empty() && begin != std::string::npos && out_.size() > begin && (out_.back() == '\n' || out_.back() == ' ')) {
+  while (!out_.empty() && begin != std::string::npos && out_.size() > begin &&
+         (out_.back() == '\n' || out_.back() == ' ')) {
     // A trailing line end comes back with the next break.
     out_.pop_back();
     pending_space_ = true;
@@ -161,7 +172,10 @@ size_t TextWriter::take_mark() {
 }
 
 TextWriter::State TextWriter::save() const {
-  return {out_.size(), trace_ ? trace_->landings.size() : 0, block_start_, pending_break_, pending_space_, has_citations_, prefix_};
+  return {out_.size(),    trace_ ? trace_->landings.size() : 0,
+          block_start_,   pending_break_,
+          pending_space_, has_citations_,
+          prefix_};
 }
 
 void TextWriter::roll_back(const State& state, std::string_view rule) {
@@ -281,7 +295,9 @@ void TextWriter::script(size_t start, size_t end, bool superscript) {
   std::vector<Edit> edits;
   if (form == ScriptForm::unicode) {
     for (size_t i = start; i < end;) {
-      size_t length = static_cast<unsigned char>(out_[i]) >= 0xE0 ? 3 : static_cast<unsigned char>(out_[i]) >= 0xC2 ? 2 : 1;
+      size_t length = static_cast<unsigned char>(out_[i]) >= 0xE0   ? 3
+                      : static_cast<unsigned char>(out_[i]) >= 0xC2 ? 2
+                                                                    : 1;
       length = std::min(length, end - i);
       std::string_view mapped = script_character(std::string_view(out_).substr(i, length), superscript);
       if (!mapped.empty()) edits.push_back({i, length, std::string(mapped), {}});

@@ -14,8 +14,8 @@ namespace bm {
 
 // Where a text node went. `rule` names it: "paragraph", "title", "citation", "table cells", ...
 struct Cut {
-  size_t at = 0;          // where in the landed text it stood, bytes from its beginning
-  std::string text;       // what was taken out
+  size_t at = 0;     // where in the landed text it stood, bytes from its beginning
+  std::string text;  // what was taken out
   std::string_view rule;
 };
 struct Landing {
@@ -51,7 +51,8 @@ class TextWriter {
   void line_break();
   void block_break();
 
-  // While flat, breaks are spaces (titles, table cells). While soft, block breaks are line ends (captions, items).
+  // While flat, breaks are spaces (titles, table cells). While soft, block breaks are line ends (captions,
+  // items).
   void flat(int change) { flat_ += change; }
   void soft(int change) { soft_ += change; }
   bool is_flat() const { return flat_ > 0; }
@@ -112,9 +113,9 @@ class TextWriter {
 
 // What stands for an element inside a text node's run while a block is open; no XML document can hold
 // these characters.
-inline constexpr char kCitationOpen = '\x01';      // a citation that goes only with its brackets
+inline constexpr char kCitationOpen = '\x01';  // a citation that goes only with its brackets
 inline constexpr char kCitationClose = '\x02';
-inline constexpr char kRaisedOpen = '\x03';        // a superscript that holds citations
+inline constexpr char kRaisedOpen = '\x03';  // a superscript that holds citations
 inline constexpr char kRaisedClose = '\x04';
 inline constexpr char kCitationOpenSelf = '\x05';  // a citation that brings its own brackets or is raised
 

@@ -8,7 +8,8 @@ namespace {
 
 size_t line_of(std::string_view text, size_t offset) {
   offset = std::min(offset, text.size());
-  return 1 + static_cast<size_t>(std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));
+  return 1 + static_cast<size_t>(
+                 std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(offset), '\n'));
 }
 
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
@@ -22,12 +23,12 @@ Result<std::unique_ptr<XmlTree>> parse_xml(std::string bytes) {
   tree->notes = std::move(decoded.notes);
   tree->buffer = std::move(decoded.text);
   BM_CHECK_OK(resolve_entities(tree->buffer, tree->notes));
-  constexpr unsigned kFlags = pugi::parse_escapes | pugi::parse_eol | pugi::parse_cdata | pugi::parse_ws_pcdata |
-                              pugi::parse_wconv_attribute;
+  constexpr unsigned kFlags = pugi::parse_escapes | pugi::parse_eol | pugi::parse_cdata |
+                              pugi::parse_ws_pcdata | pugi::parse_wconv_attribute;
   // Parsing in place overwrites the buffer, so the line is only known when the tree is not wanted anyway:
   // markup characters that pugixml turns into ends of strings are never line ends.
-  pugi::xml_parse_result result =
-      tree->document.load_buffer_inplace(tree->buffer.data(), tree->buffer.size(), kFlags, pugi::encoding_utf8);
+  pugi::xml_parse_result result = tree->document.load_buffer_inplace(tree->buffer.data(), tree->buffer.size(),
+                                                                     kFlags, pugi::encoding_utf8);
   if (!result) {
     size_t offset = result.offset > 0 ? static_cast<size_t>(result.offset) : 0;
     return bad_input("not well-formed XML: " + std::string(result.description()))
@@ -63,7 +64,8 @@ pugi::xml_node child_named(pugi::xml_node parent, std::string_view name) {
 }
 
 std::string_view attribute_named(pugi::xml_node node, std::string_view name) {
-  for (pugi::xml_attribute attribute = node.first_attribute(); attribute; attribute = attribute.next_attribute())
+  for (pugi::xml_attribute attribute = node.first_attribute(); attribute;
+       attribute = attribute.next_attribute())
     if (local_name(attribute.name()) == name) return attribute.value();
   return {};
 }

@@ -9,11 +9,19 @@
 namespace bm::testing {
 
 // An article around a body, with CC BY 4.0.
-inline std::string article_xml(const std::string& body, const std::string& meta = "", const std::string& attributes = "") {
-  return "<article xmlns:xlink=\"http://www.w3.org/1999/xlink\" xmlns:mml=\"http://www.w3.org/1998/Math/MathML\" " + attributes +
-         "><front><journal-meta><journal-title-group><journal-title>Journal of Tests</journal-title></journal-title-group></journal-meta>"
-         "<article-meta>" + meta + "<permissions><license xlink:href=\"https://creativecommons.org/licenses/by/4.0/\"><license-p>Open.</license-p></license>"
-         "</permissions></article-meta></front><body>" + body + "</body></article>";
+inline std::string article_xml(const std::string& body, const std::string& meta = "",
+                               const std::string& attributes = "") {
+  return "<article xmlns:xlink=\"http://www.w3.org/1999/xlink\" "
+         "xmlns:mml=\"http://www.w3.org/1998/Math/MathML\" " +
+         attributes +
+         "><front><journal-meta><journal-title-group><journal-title>Journal of "
+         "Tests</journal-title></journal-title-group></journal-meta>"
+         "<article-meta>" +
+         meta +
+         "<permissions><license "
+         "xlink:href=\"https://creativecommons.org/licenses/by/4.0/\"><license-p>Open.</license-p></license>"
+         "</permissions></article-meta></front><body>" +
+         body + "</body></article>";
 }
 
 inline std::string text_of_xml(const std::string& xml, const TextOptions& options = {}) {
@@ -25,6 +33,8 @@ inline std::string text_of_xml(const std::string& xml, const TextOptions& option
   return text.ok() ? text.value() : "ERROR " + text.error().paragraph();
 }
 
-inline std::string body_text(const std::string& body, const TextOptions& options = {}) { return text_of_xml(article_xml(body), options); }
+inline std::string body_text(const std::string& body, const TextOptions& options = {}) {
+  return text_of_xml(article_xml(body), options);
+}
 
 }  // namespace bm::testing

@@ -1,4 +1,6 @@
 // The stage: folder contents, resume, identical bytes, ledger, held-out articles, exports, bad input.
+#include "corpus/build.h"
+
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -12,7 +14,6 @@
 #include "base/log.h"
 #include "base/threads.h"
 #include "corpus/article_helpers.h"
-#include "corpus/build.h"
 #include "corpus/export.h"
 #include "corpus/extract.h"
 #include "corpus/pieces.h"
@@ -53,7 +54,10 @@ std::vector<Json> lines_of(const std::string& path) {
   return lines;
 }
 
-std::string numbered(int i) { return article_xml("<p>Article number " + std::to_string(i) + " says something of its own.</p>", "<article-id pub-id-type=\"pmcid\">PMC" + std::to_string(100 + i) + "</article-id>"); }
+std::string numbered(int i) {
+  return article_xml("<p>Article number " + std::to_string(i) + " says something of its own.</p>",
+                     "<article-id pub-id-type=\"pmcid\">PMC" + std::to_string(100 + i) + "</article-id>");
+}
 
 TEST(Build, WritesWhatTheContractNames) {
   TemporaryFolder folder;
@@ -114,13 +118,15 @@ TEST(Build, SameBytesForAnyThreads) {
     ASSERT_TRUE(build_corpus(options, common).ok());
   }
   set_thread_count(0);
-  for (const char* name : {"articles-00000.jsonl.zst", "tokens.bin", "tokens.idx", "ledger.jsonl", "stats.json", "heldout.jsonl", "ATTRIBUTION.txt"})
+  for (const char* name : {"articles-00000.jsonl.zst", "tokens.bin", "tokens.idx", "ledger.jsonl",
+                           "stats.json", "heldout.jsonl", "ATTRIBUTION.txt"})
     EXPECT_EQ(content(outs[0] + "/" + name), content(outs[1] + "/" + name)) << name;
 }
 
 TEST(Build, HoldoutIsByIdAndStaysOutOfTheTokens) {
   TemporaryFolder folder;
-  for (int i = 0; i < 30; ++i) ASSERT_TRUE(write_file_atomic(folder.file("a" + std::to_string(i) + ".xml"), numbered(i)).ok());
+  for (int i = 0; i < 30; ++i)
+    ASSERT_TRUE(write_file_atomic(folder.file("a" + std::to_string(i) + ".xml"), numbered(i)).ok());
   std::vector<std::string> all, some;
   for (int i = 0; i < 30; ++i) all.push_back(folder.file("a" + std::to_string(i) + ".xml"));
   some.assign(all.begin() + 5, all.end());
@@ -129,8 +135,10 @@ TEST(Build, HoldoutIsByIdAndStaysOutOfTheTokens) {
     options.holdout = share;
     EXPECT_TRUE(build_corpus(options, {}).ok());
     std::set<std::string> ids;
-    for (const Json& record : lines_of(folder.file(out + "/heldout.jsonl"))) ids.insert(record["id"].as_string());
-    for (const Json& record : lines_of(folder.file(out + "/articles-00000.jsonl.zst"))) EXPECT_EQ(ids.count(record["id"].as_string()), 0u);
+    for (const Json& record : lines_of(folder.file(out + "/heldout.jsonl")))
+      ids.insert(record["id"].as_string());
+    for (const Json& record : lines_of(folder.file(out + "/articles-00000.jsonl.zst")))
+      EXPECT_EQ(ids.count(record["id"].as_string()), 0u);
     return ids;
   };
   std::set<std::string> first = held(all, "o1", 0.3), second = held(some, "o2", 0.3);
@@ -146,8 +154,9 @@ TEST(Build, LedgerHasALineForEveryInput) {
   ASSERT_TRUE(make_directories(in).ok());
   ASSERT_TRUE(write_file_atomic(in + "/a.xml", numbered(1)).ok());
   ASSERT_TRUE(write_file_atomic(in + "/b.nxml", "<article><body>").ok());
-  ASSERT_TRUE(write_file_atomic(in + "/c.xml", numbered(1)).ok());                       // the same again
-  ASSERT_TRUE(write_file_atomic(in + "/d.xml", "<article><body><p>x</p></body></article>").ok());  // no licence
+  ASSERT_TRUE(write_file_atomic(in + "/c.xml", numbered(1)).ok());  // the same again
+  ASSERT_TRUE(
+      write_file_atomic(in + "/d.xml", "<article><body><p>x</p></body></article>").ok());  // no licence
   ASSERT_TRUE(write_file_atomic(in + "/e.txt", "notes").ok());
   ASSERT_TRUE(write_file_atomic(in + "/f.tar.gz", "no archive at all").ok());
   ASSERT_TRUE(write_file_atomic(in + "/g.xml.gz", "\x1f\x8b and then nothing").ok());
@@ -158,7 +167,9 @@ TEST(Build, LedgerHasALineForEveryInput) {
     EXPECT_FALSE(line["reason"].as_string().empty());
     seen.push_back(line["source"].as_string() + " " + line["status"].as_string());
   }
-  EXPECT_EQ(seen, (std::vector<std::string>{"in/a.xml kept", "in/b.nxml broken", "in/c.xml duplicate", "in/d.xml rejected", "in/e.txt rejected", "in/f.tar.gz broken", "in/g.xml.gz broken"}));
+  EXPECT_EQ(seen, (std::vector<std::string>{"in/a.xml kept", "in/b.nxml broken", "in/c.xml duplicate",
+                                            "in/d.xml rejected", "in/e.txt rejected", "in/f.tar.gz broken",
+                                            "in/g.xml.gz broken"}));
   EXPECT_EQ(report->kept, 1);
   EXPECT_EQ(report->broken, 3);
   EXPECT_EQ(report->duplicates, 1);
@@ -191,7 +202,9 @@ TEST(Build, KilledAndStartedAgainEndsTheSame) {
   for (int part = 0; part < 3; ++part) {
     std::string in = folder.file("in" + std::to_string(part));
     ASSERT_TRUE(make_directories(in).ok());
-    for (int i = 0; i < 200; ++i) ASSERT_TRUE(write_file_atomic(in + "/" + std::to_string(1000 + i) + ".xml", numbered(part * 1000 + i)).ok());
+    for (int i = 0; i < 200; ++i)
+      ASSERT_TRUE(
+          write_file_atomic(in + "/" + std::to_string(1000 + i) + ".xml", numbered(part * 1000 + i)).ok());
     inputs.push_back(in);
   }
   auto whole = build_corpus(options_for(inputs, folder.file("whole")), {});
@@ -202,8 +215,11 @@ TEST(Build, KilledAndStartedAgainEndsTheSame) {
   waitpid(child, nullptr, 0);
   auto resumed = build_corpus(options_for(inputs, folder.file("killed")), {});
   ASSERT_TRUE(resumed.ok()) << resumed.error().paragraph();
-  for (const char* name : {"articles-00000.jsonl.zst", "tokens.bin", "tokens.idx", "ledger.jsonl", "stats.json"})
-    EXPECT_EQ(content(folder.file("killed/" + std::string(name))), content(folder.file("whole/" + std::string(name)))) << name;
+  for (const char* name :
+       {"articles-00000.jsonl.zst", "tokens.bin", "tokens.idx", "ledger.jsonl", "stats.json"})
+    EXPECT_EQ(content(folder.file("killed/" + std::string(name))),
+              content(folder.file("whole/" + std::string(name))))
+        << name;
 }
 
 TEST(Build, FinishedPartsAreNotRedone) {
@@ -216,7 +232,8 @@ TEST(Build, FinishedPartsAreNotRedone) {
   CorpusOptions options = options_for(inputs, folder.file("out"));
   std::string joined;
   for (const std::string& input : inputs) joined += (joined.empty() ? "" : ":") + input;
-  pid_t child = start_build(joined, folder.file("out"), true);  // the part at hand is finished, the next one not begun
+  pid_t child =
+      start_build(joined, folder.file("out"), true);  // the part at hand is finished, the next one not begun
   int status = 0;
   waitpid(child, &status, 0);
   ASSERT_EQ(WEXITSTATUS(status), 7);
@@ -327,7 +344,8 @@ TEST(Export, ThreeLayouts) {
   ASSERT_TRUE(export_corpus(folder.file("out"), folder.file("x"), "ds", {}).ok());
   EXPECT_EQ(content(folder.file("x.ds")), content(folder.file("out/tokens.bin")));  // both u16 here
   EXPECT_EQ(content(folder.file("x.ds.index")).size(), 3 * 8u);
-  EXPECT_NE(content(folder.file("x.ds.metadata")).find("|2\n" + std::to_string(tokens->tokens()) + "\n"), std::string::npos);
+  EXPECT_NE(content(folder.file("x.ds.metadata")).find("|2\n" + std::to_string(tokens->tokens()) + "\n"),
+            std::string::npos);
   ASSERT_TRUE(export_corpus(folder.file("out"), folder.file("x"), "npy", {}).ok());
   std::string npy = content(folder.file("x.npy"));
   EXPECT_EQ(npy.substr(0, 8), std::string("\x93NUMPY\x01\0", 8));
@@ -345,7 +363,8 @@ TEST(Export, ThreeLayouts) {
 
 TEST(Extract, MarksDuplicatesAndCountsTheLimit) {
   TemporaryFolder folder;
-  for (int i = 0; i < 4; ++i) ASSERT_TRUE(write_file_atomic(folder.file(std::to_string(i) + ".xml"), numbered(i / 2)).ok());
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(write_file_atomic(folder.file(std::to_string(i) + ".xml"), numbered(i / 2)).ok());
   CorpusOptions options;
   options.inputs = {folder.path()};
   CommonOptions common;
@@ -357,7 +376,8 @@ TEST(Extract, MarksDuplicatesAndCountsTheLimit) {
   });
   ASSERT_TRUE(counts.ok());
   EXPECT_EQ(counts->articles, 3);
-  EXPECT_EQ(statuses, (std::vector<ArticleStatus>{ArticleStatus::kept, ArticleStatus::duplicate, ArticleStatus::kept}));
+  EXPECT_EQ(statuses,
+            (std::vector<ArticleStatus>{ArticleStatus::kept, ArticleStatus::duplicate, ArticleStatus::kept}));
 }
 
 }  // namespace

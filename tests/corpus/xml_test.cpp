@@ -16,9 +16,10 @@ bool fails_with(const std::string& xml, const std::string& part) {
 }
 
 TEST(Entities, TableIsSortedAndKnowsTheSets) {
-  for (size_t i = 1; i < kNamedCharacterCount; ++i) ASSERT_LT(kNamedCharacters[i - 1].name, kNamedCharacters[i].name);
+  for (size_t i = 1; i < kNamedCharacterCount; ++i)
+    ASSERT_LT(kNamedCharacters[i - 1].name, kNamedCharacters[i].name);
   EXPECT_EQ(named_character("alpha"), "α");
-  EXPECT_EQ(named_character("agr"), "α");       // ISOgrk1
+  EXPECT_EQ(named_character("agr"), "α");      // ISOgrk1
   EXPECT_EQ(named_character("b.alpha"), "𝛂");  // ISOgrk4
   EXPECT_EQ(named_character("Agrave"), "À");
   EXPECT_EQ(named_character("nosuch"), "");
@@ -26,7 +27,8 @@ TEST(Entities, TableIsSortedAndKnowsTheSets) {
 
 TEST(Entities, NamedDeclaredAndUndefined) {
   EXPECT_EQ(root_text("<a>&alpha;&nbsp;&lt;&amp;&AMP;&#945;</a>"), "α\u00A0<&&α");
-  EXPECT_EQ(root_text("<!DOCTYPE a [<!ENTITY me \"Jos&#233;\"> <!ENTITY two 'a>b'>]><a>&me; &two;</a>"), "José a>b");
+  EXPECT_EQ(root_text("<!DOCTYPE a [<!ENTITY me \"Jos&#233;\"> <!ENTITY two 'a>b'>]><a>&me; &two;</a>"),
+            "José a>b");
   EXPECT_EQ(root_text("<a><![CDATA[&alpha;&nosuch;]]><!-- &nosuch; -->&beta;</a>"), "&alpha;&nosuch;β");
   EXPECT_TRUE(fails_with("<a>\n&nosuchentity;</a>", "undefined entity &nosuchentity;"));
   EXPECT_TRUE(fails_with("<a>\n&nosuchentity;</a>", "line 2"));
@@ -65,10 +67,10 @@ TEST(Encodings, MarksDeclarationsAndSniffing) {
 TEST(Encodings, Utf8Validation) {
   EXPECT_EQ(first_invalid_utf8("plain ascii text, longer than eight"), std::string::npos);
   EXPECT_EQ(first_invalid_utf8("é€😀 and more"), std::string::npos);
-  EXPECT_EQ(first_invalid_utf8("ab\xC0\x80"), 2u);              // overlong
-  EXPECT_EQ(first_invalid_utf8("\xED\xA0\x80"), 0u);            // surrogate
-  EXPECT_EQ(first_invalid_utf8("\xF4\x90\x80\x80"), 0u);        // past U+10FFFF
-  EXPECT_EQ(first_invalid_utf8("12345678\xE2\x82"), 8u);        // cut off
+  EXPECT_EQ(first_invalid_utf8("ab\xC0\x80"), 2u);        // overlong
+  EXPECT_EQ(first_invalid_utf8("\xED\xA0\x80"), 0u);      // surrogate
+  EXPECT_EQ(first_invalid_utf8("\xF4\x90\x80\x80"), 0u);  // past U+10FFFF
+  EXPECT_EQ(first_invalid_utf8("12345678\xE2\x82"), 8u);  // cut off
 }
 
 TEST(Malformed, EachIsAnErrorWithAReason) {
@@ -90,16 +92,27 @@ TEST(Articles, FoundInsideWrappers) {
 
 TEST(Metadata, OldAndNewForms) {
   std::string meta =
-      "<article-id pub-id-type=\"pmcid\">PMC123</article-id><article-id pub-id-type=\"pmcid-ver\">PMC123.1</article-id><article-id pub-id-type=\"pmcaid\">99</article-id>"
-      "<article-id pub-id-type=\"pmid\">456</article-id><article-id pub-id-type=\"doi\">10.1/x</article-id><title-group><article-title>H<sub>2</sub>O [<xref ref-type=\"bibr\">1</xref>]</article-title></title-group>"
-      "<pub-date pub-type=\"pmc-release\"><year>2001</year></pub-date><pub-date pub-type=\"ppub\"><year>2013</year></pub-date><pub-date date-type=\"pub\"><year>2012</year></pub-date>";
-  auto outcomes = process_article(testing::article_xml("<p>Text here.</p>", meta, "article-type=\"research-article\" xml:lang=\"PT-br\""), "a.xml", make_policy({}, nullptr));
+      "<article-id pub-id-type=\"pmcid\">PMC123</article-id><article-id "
+      "pub-id-type=\"pmcid-ver\">PMC123.1</article-id><article-id pub-id-type=\"pmcaid\">99</article-id>"
+      "<article-id pub-id-type=\"pmid\">456</article-id><article-id "
+      "pub-id-type=\"doi\">10.1/x</article-id><title-group><article-title>H<sub>2</sub>O [<xref "
+      "ref-type=\"bibr\">1</xref>]</article-title></title-group>"
+      "<pub-date pub-type=\"pmc-release\"><year>2001</year></pub-date><pub-date "
+      "pub-type=\"ppub\"><year>2013</year></pub-date><pub-date "
+      "date-type=\"pub\"><year>2012</year></pub-date>";
+  auto outcomes = process_article(
+      testing::article_xml("<p>Text here.</p>", meta, "article-type=\"research-article\" xml:lang=\"PT-br\""),
+      "a.xml", make_policy({}, nullptr));
   ASSERT_EQ(outcomes.size(), 1u);
   const ArticleOutcome& one = outcomes[0];
   EXPECT_EQ(one.status, ArticleStatus::kept) << one.reason;
   EXPECT_EQ(one.record().dump(),
-            "{\"id\":\"PMC123\",\"text\":\"H₂O\\n\\nText here.\",\"metadata\":{\"source\":\"a.xml\",\"pmcid\":\"PMC123\",\"pmid\":\"456\",\"doi\":\"10.1/x\",\"title\":\"H₂O\",\"journal\":\"Journal of Tests\","
-            "\"year\":2012,\"language\":\"pt\",\"license\":\"CC BY 4.0\",\"license_evidence\":{\"where\":\"license/@xlink:href\",\"text\":\"https://creativecommons.org/licenses/by/4.0/\"},\"words\":3,"
+            "{\"id\":\"PMC123\",\"text\":\"H₂O\\n\\nText "
+            "here.\",\"metadata\":{\"source\":\"a.xml\",\"pmcid\":\"PMC123\",\"pmid\":\"456\",\"doi\":\"10.1/"
+            "x\",\"title\":\"H₂O\",\"journal\":\"Journal of Tests\","
+            "\"year\":2012,\"language\":\"pt\",\"license\":\"CC BY "
+            "4.0\",\"license_evidence\":{\"where\":\"license/@xlink:href\",\"text\":\"https://"
+            "creativecommons.org/licenses/by/4.0/\"},\"words\":3,"
             "\"article_type\":\"research-article\"}}");
   EXPECT_EQ(article_id({}, "folder/a.xml"), "folder/a.xml");
 }
@@ -109,7 +122,9 @@ TEST(Process, RejectsWithReasons) {
   EXPECT_EQ(process_article("<html><body/></html>", "a", policy)[0].status, ArticleStatus::broken);
   EXPECT_EQ(process_article("<article/>", "a", policy)[0].reason, "no licence statement found");
   EXPECT_EQ(process_article(testing::article_xml(""), "a", policy)[0].reason, "no text");
-  auto two = process_article("<set>" + testing::article_xml("<p>a</p>") + testing::article_xml("<p>b</p>") + "</set>", "s.xml", policy);
+  auto two = process_article(
+      "<set>" + testing::article_xml("<p>a</p>") + testing::article_xml("<p>b</p>") + "</set>", "s.xml",
+      policy);
   ASSERT_EQ(two.size(), 2u);
   EXPECT_EQ(two[1].source, "s.xml#2");
 }

@@ -24,11 +24,13 @@ using testing::source_path;
 std::vector<std::string> bundled() { return {source_path("data/demo/articles")}; }
 std::vector<std::string> collection() {
   std::vector<std::string> inputs;
-  for (const char* part : {"01", "02", "03", "04"}) inputs.push_back(shared_path("data/pmc_articles/oa_comm_xml.part" + std::string(part) + ".tar.gz"));
+  for (const char* part : {"01", "02", "03", "04"})
+    inputs.push_back(shared_path("data/pmc_articles/oa_comm_xml.part" + std::string(part) + ".tar.gz"));
   return inputs;
 }
 
-void expect_account(const std::vector<std::string>& inputs, const TextOptions& text, size_t articles, size_t broken) {
+void expect_account(const std::vector<std::string>& inputs, const TextOptions& text, size_t articles,
+                    size_t broken) {
   CorpusOptions options;
   options.inputs = inputs;
   options.text = text;
@@ -39,8 +41,10 @@ void expect_account(const std::vector<std::string>& inputs, const TextOptions& t
   for (const AuditReport& report : *reports) add_audit(sum, report);
   size_t refused = 0;
   for (const std::string& problem : sum.problems) {
-    if (problem.find("→ broken: ") != std::string::npos) ++refused;
-    else ADD_FAILURE() << problem;
+    if (problem.find("→ broken: ") != std::string::npos)
+      ++refused;
+    else
+      ADD_FAILURE() << problem;
   }
   EXPECT_EQ(refused, broken);
   int64_t nodes = 0, characters = 0;
@@ -70,7 +74,8 @@ TextOptions little() {
   TextOptions options;
   options.citations = "drop";
   options.cross_references = "drop";
-  options.figures = options.tables = options.formulas = options.abstracts = options.sub_articles = options.back_matter = options.section_titles = "drop";
+  options.figures = options.tables = options.formulas = options.abstracts = options.sub_articles =
+      options.back_matter = options.section_titles = "drop";
   return options;
 }
 
@@ -90,27 +95,67 @@ TEST(SlowAudit, CollectionWithOtherOptions) {
 }
 TEST(Audit, OddAndDamagedFiles) {
   if (!have_shared()) GTEST_SKIP() << "the collection is not here";
-  // One file of odd/ and three of broken_derived/ are no well-formed XML; one of odd/ holds no second article.
-  expect_account({shared_path("data/pmc_articles/odd"), shared_path("data/pmc_articles/licence_cases"), shared_path("data/pmc_articles/broken_derived")}, {}, 161, 4);
+  // One file of odd/ and three of broken_derived/ are no well-formed XML; one of odd/ holds no second
+  // article.
+  expect_account({shared_path("data/pmc_articles/odd"), shared_path("data/pmc_articles/licence_cases"),
+                  shared_path("data/pmc_articles/broken_derived")},
+                 {}, 161, 4);
 }
 
 // ---- every paragraph keeps every word: read here from the XML alone, without the writer's own account ----
 
-const char* const kLeftOut[] = {"xref", "fig", "fig-group", "table-wrap", "table-wrap-group", "table", "fn", "supplementary-material", "inline-formula", "disp-formula", "math", "tex-math",
-                                "graphic", "inline-graphic", "media", "alt-text", "long-desc", "boxed-text", "list", "def-list", "disp-quote", "sup", "sub", "object-id", "p",
-                                "array", "speech", "verse-group", "preformat", "code", "statement", "chem-struct-wrap", "kwd-group", "ref-list", "label", "private-char"};
+const char* const kLeftOut[] = {"xref",
+                                "fig",
+                                "fig-group",
+                                "table-wrap",
+                                "table-wrap-group",
+                                "table",
+                                "fn",
+                                "supplementary-material",
+                                "inline-formula",
+                                "disp-formula",
+                                "math",
+                                "tex-math",
+                                "graphic",
+                                "inline-graphic",
+                                "media",
+                                "alt-text",
+                                "long-desc",
+                                "boxed-text",
+                                "list",
+                                "def-list",
+                                "disp-quote",
+                                "sup",
+                                "sub",
+                                "object-id",
+                                "p",
+                                "array",
+                                "speech",
+                                "verse-group",
+                                "preformat",
+                                "code",
+                                "statement",
+                                "chem-struct-wrap",
+                                "kwd-group",
+                                "ref-list",
+                                "label",
+                                "private-char"};
 
 bool left_out(pugi::xml_node node) {
   std::string_view name = local_name(node.name());
-  return std::any_of(std::begin(kLeftOut), std::end(kLeftOut), [&](const char* other) { return name == other; });
+  return std::any_of(std::begin(kLeftOut), std::end(kLeftOut),
+                     [&](const char* other) { return name == other; });
 }
 
 // Runs of letters of a paragraph's own text; elements that are written elsewhere or otherwise part the runs.
 void own_words(pugi::xml_node node, std::string& out) {
   for (pugi::xml_node child : node.children()) {
-    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) out += child.value();
-    else if (child.type() == pugi::node_element && left_out(child)) out += ' ';
-    else if (child.type() == pugi::node_element) own_words(child, out);
+    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata)
+      out += child.value();
+    else if (child.type() == pugi::node_element && left_out(child))
+      out += ' ';
+    else if (child.type() == pugi::node_element)
+      own_words(child, out);
   }
 }
 
@@ -120,8 +165,10 @@ bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 std::vector<std::string> words_of(const std::string& text) {
   std::vector<std::string> words(1);
   for (char c : text) {
-    if (letter(c)) words.back() += c;
-    else if (!words.back().empty()) words.emplace_back();
+    if (letter(c))
+      words.back() += c;
+    else if (!words.back().empty())
+      words.emplace_back();
   }
   if (words.back().empty()) words.pop_back();
   return words;
@@ -131,8 +178,29 @@ bool inside_kept_part(pugi::xml_node paragraph) {
   bool body = false;
   for (pugi::xml_node up = paragraph.parent(); up; up = up.parent()) {
     std::string_view name = local_name(up.name());
-    for (const char* other : {"fig", "table-wrap", "table-wrap-group", "fig-group", "table", "fn", "supplementary-material", "sub-article", "response", "floats-group", "back", "disp-formula",
-                              "chem-struct-wrap", "front", "front-stub", "array", "kwd-group", "ref-list", "permissions", "author-notes", "sec-meta", "contrib-group", "media"})
+    for (const char* other : {"fig",
+                              "table-wrap",
+                              "table-wrap-group",
+                              "fig-group",
+                              "table",
+                              "fn",
+                              "supplementary-material",
+                              "sub-article",
+                              "response",
+                              "floats-group",
+                              "back",
+                              "disp-formula",
+                              "chem-struct-wrap",
+                              "front",
+                              "front-stub",
+                              "array",
+                              "kwd-group",
+                              "ref-list",
+                              "permissions",
+                              "author-notes",
+                              "sec-meta",
+                              "contrib-group",
+                              "media"})
       if (name == other) return false;
     body = body || name == "body";
   }
@@ -168,7 +236,8 @@ void expect_words(const std::vector<std::string>& inputs) {
             while (next < all.size() && all[next] != word) ++next;
             // A word joined to a citation's or script's letters may stand as part of a longer run.
             if (next == all.size()) {
-              EXPECT_NE(text->find(word), std::string::npos) << article.source << ": \"" << word << "\" of \"" << own.substr(0, 80) << "\"";
+              EXPECT_NE(text->find(word), std::string::npos)
+                  << article.source << ": \"" << word << "\" of \"" << own.substr(0, 80) << "\"";
               continue;
             }
             at = next + 1 < all.size() && next - at > 4000 ? at : next + 1;
@@ -192,15 +261,15 @@ TEST(SlowWords, Collection) {
 // manifest.csv's class → ours; only what was looked at by eye and found to be right here differs from it.
 std::string expected_class(const std::string& file, const std::string& listed) {
   static const std::map<std::string, std::string> by_eye = {
-      {"odd/PLoS Biol-1-2-261889.nxml", "CC BY"}, {"odd/PLoS Biol-1-3-270016.nxml", "CC BY"},
-      {"licence_cases/PMC4911752.xml", "CC BY-NC"},      // the second address and the words say NC
-      {"licence_cases/PMC5758638.xml", "CC BY-NC"},      // the words do
-      {"licence_cases/PMC6031804.xml", "CC BY-NC"},      // address BY-SA, words NonCommercial
-      {"licence_cases/PMC6318401.xml", "CC BY-NC"},      {"licence_cases/PMC5728008.xml", "CC BY-NC-SA"},
-      {"licence_cases/PMC6282830.xml", "CC BY-NC"},      // malformed address, "not used for commercial purposes"
-      {"licence_cases/PMC6137368.xml", "CC BY-NC-ND"},   {"licence_cases/PMC6352460.xml", "CC BY-NC"},
-      {"licence_cases/PMC5771308.xml", "CC BY-NC"},      {"licence_cases/PMC5514443.xml", "CC BY-NC-ND"},
-      {"licence_cases/PMC5471463.xml", "CC BY-NC-ND"},   {"licence_cases/PMC7839156.xml", "CC BY-NC-ND"},
+      {"odd/PLoS Biol-1-2-261889.nxml", "CC BY"},      {"odd/PLoS Biol-1-3-270016.nxml", "CC BY"},
+      {"licence_cases/PMC4911752.xml", "CC BY-NC"},  // the second address and the words say NC
+      {"licence_cases/PMC5758638.xml", "CC BY-NC"},  // the words do
+      {"licence_cases/PMC6031804.xml", "CC BY-NC"},  // address BY-SA, words NonCommercial
+      {"licence_cases/PMC6318401.xml", "CC BY-NC"},    {"licence_cases/PMC5728008.xml", "CC BY-NC-SA"},
+      {"licence_cases/PMC6282830.xml", "CC BY-NC"},  // malformed address, "not used for commercial purposes"
+      {"licence_cases/PMC6137368.xml", "CC BY-NC-ND"}, {"licence_cases/PMC6352460.xml", "CC BY-NC"},
+      {"licence_cases/PMC5771308.xml", "CC BY-NC"},    {"licence_cases/PMC5514443.xml", "CC BY-NC-ND"},
+      {"licence_cases/PMC5471463.xml", "CC BY-NC-ND"}, {"licence_cases/PMC7839156.xml", "CC BY-NC-ND"},
       {"licence_cases/PMC5411863.xml", "CC BY-NC-ND"}};
   auto found = by_eye.find(file);
   if (found != by_eye.end()) return found->second;
@@ -218,9 +287,12 @@ TEST(Licences, WholeCollectionAgainstItsManifest) {
     std::vector<std::string> fields(1);
     bool quoted = false;
     for (char c : line) {
-      if (c == '"') quoted = !quoted;
-      else if (c == ',' && !quoted) fields.emplace_back();
-      else fields.back() += c;
+      if (c == '"')
+        quoted = !quoted;
+      else if (c == ',' && !quoted)
+        fields.emplace_back();
+      else
+        fields.back() += c;
     }
     if (fields.size() > 11 && fields[0] != "file") listed[fields[0]] = fields[11];
   }
@@ -244,8 +316,10 @@ TEST(Licences, WholeCollectionAgainstItsManifest) {
       return {};
     }
     ++seen;
-    EXPECT_EQ(licence_name(outcome.licence.kind, ""), expected_class(file, row->second)) << file << " " << outcome.licence.conflict;
-    bool free = outcome.licence.kind == LicenceKind::cc0 || outcome.licence.kind == LicenceKind::by || outcome.licence.kind == LicenceKind::by_sa || outcome.licence.kind == LicenceKind::by_nd;
+    EXPECT_EQ(licence_name(outcome.licence.kind, ""), expected_class(file, row->second))
+        << file << " " << outcome.licence.conflict;
+    bool free = outcome.licence.kind == LicenceKind::cc0 || outcome.licence.kind == LicenceKind::by ||
+                outcome.licence.kind == LicenceKind::by_sa || outcome.licence.kind == LicenceKind::by_nd;
     EXPECT_EQ(outcome.status == ArticleStatus::kept, free) << file;
     EXPECT_FALSE(outcome.licence.evidence.where.empty()) << file;
     EXPECT_FALSE(outcome.licence.evidence.text.empty()) << file;
