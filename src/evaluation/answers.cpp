@@ -19,6 +19,13 @@ double log_sum_exp(const float* logits, int64_t n) {
   return top + std::log(sum);
 }
 
+Error not_finite() {
+  return failed("the model's logits are not finite", "its weights hold infinities or NaN: `biomistral inspect` finds them");
+}
+
+// Minus infinity has no JSON number.
+Json logprob_json(double logprob) { return std::isfinite(logprob) ? Json(logprob) : Json(); }
+
 // One prompt on its way through the model.
 struct Asked {
   size_t prompt = 0;
@@ -228,7 +235,9 @@ class Answering {
     auto& likelihood = asked.likelihoods[owners_[request].choice];
     int32_t target = targets_[request][row];
     if (row == 0) likelihood.greedy = true;
-    likelihood.logprob += static_cast<double>(logits[target]) - log_sum_exp(logits, vocabulary_);
+    double total = log_sum_exp(logits, vocabulary_);
+    if (!std::isfinite(total) && !error_) error_ = not_finite();
+    likelihood.logprob += static_cast<double>(logits[target]) - total;
     likelihood.greedy = likelihood.greedy && std::max_element(logits, logits + vocabulary_) - logits == target;
   }
 
@@ -253,8 +262,8 @@ class Answering {
     for (size_t c = 0; c < asked.likelihoods.size(); ++c) {
       const auto& l = asked.likelihoods[c];
       prediction.letters.push_back({prompt.letters[c], std::exp(l.logprob), l.logprob});
-      Json choice = Json::object({{"logprob", l.logprob}, {"tokens", l.tokens}, {"greedy", l.greedy}});
-      if (l.unconditional) choice.set("unconditional", *l.unconditional);
+      Json choice = Json::object({{"logprob", logprob_json(l.logprob)}, {"tokens", l.tokens}, {"greedy", l.greedy}});
+      if (l.unconditional) choice.set("unconditional", logprob_json(*l.unconditional));
       choices.push_back(std::move(choice));
     }
     decide_letters(prediction);
@@ -324,8 +333,7 @@ const std::vector<int32_t>& LetterIds::of(const std::string& letter) const {
 Result<Prediction> read_logits(const float* logits, int64_t vocabulary, const std::vector<std::string>& letters,
                                const LetterIds& ids, const Tokenizer& tokenizer) {
   double total = log_sum_exp(logits, vocabulary);
-  if (!std::isfinite(total))
-    return failed("the model's logits are not finite", "its weights hold infinities or NaN: `biomistral inspect` finds them");
+  if (!std::isfinite(total)) return not_finite();
   Prediction prediction;
   for (const auto& letter : letters) {
     double best = -std::numeric_limits<double>::infinity();

@@ -269,6 +269,11 @@ Result<EvaluateReport> evaluate(const EvaluateOptions& options, const CommonOpti
     log_info("this shard is done; the results are written by the shard that finishes last");
     return report;
   }
+  if (ledger.size() == plan.prompts.size() * options.models.size())
+    return failed("none of the " + std::to_string(plan.prompts.size()) + " prompts could be scored: " +
+                      parse_json(ledger.front()).value()["reason"].as_string(),
+                  "ask for fewer --shots, or cut prompts with --truncate left; ledger.jsonl beside each model's files names "
+                  "every item").in(options.out);
   if (!members.empty()) BM_CHECK_OK(write_ensemble(plan, options.out, members, joined(members, "+")));
   BM_TRY(auto figures, compute_figures(options.out, options, common));
   for (const auto& task : plan.tasks)

@@ -115,7 +115,7 @@ class TaskPlanner {
                                  ".draw" + std::to_string(draw);
     PythonRandom sampler(1234 + static_cast<uint64_t>(draw) - 1);  // lm-eval: one generator runs through the items
     for (size_t i = 0; i < task_.items.size(); ++i) {
-      auto prompt = rule_ == DecisionRule::lm_eval ? lm_eval(i, sampler) : biomistral(i, draw, order);
+      auto prompt = rule_ == DecisionRule::lm_eval ? lm_eval(i, draw, sampler) : biomistral(i, draw, order);
       if (!prompt.ok()) return std::move(prompt.error());
       prompt->task = index_;
       prompt->item = i;
@@ -153,17 +153,24 @@ class TaskPlanner {
     return prompt;
   }
 
-  Result<PlannedPrompt> lm_eval(size_t index, PythonRandom& sampler) {
+  Result<PlannedPrompt> lm_eval(size_t index, int64_t draw, PythonRandom& sampler) {
     const Item& item = task_.items[index];
     std::vector<Item> shots;
     size_t wanted = static_cast<size_t>(counts_.shots);
     LmEvalStyle style = task_.lm_eval.value_or(LmEvalStyle::medqa);
     bool truthful = style == LmEvalStyle::truthfulqa_mc1 || style == LmEvalStyle::truthfulqa_mc2;
     if (truthful) wanted = 0;  // its six questions are part of the task
+    if (wanted && task_.gives_shots) {
+      for (const auto& question : item.few_shot_samples[static_cast<size_t>(draw - 1)]) {
+        if (options_.shots && static_cast<int64_t>(shots.size()) == *options_.shots) break;
+        static_cast<Question&>(shots.emplace_back()) = question;
+      }
+      wanted = 0;
+    }
     if (wanted > task_.shot_pool.size())
       return bad_input(task_.name + " has " + std::to_string(task_.shot_pool.size()) + " questions to draw shots from",
                        "ask for fewer with --shots");
-    if (task_.lm_eval_first_shots) {
+    if (wanted && task_.lm_eval_first_shots) {
       shots.assign(task_.shot_pool.begin(), task_.shot_pool.begin() + static_cast<ptrdiff_t>(wanted));
     } else if (wanted) {
       for (uint64_t s : sampler.sample(task_.shot_pool.size(), wanted)) shots.push_back(task_.shot_pool[s]);

@@ -58,6 +58,13 @@ RunSummary summarize_run(const std::vector<PredictionsFile>& files, const std::v
     values.push_back(sum.first / sum.second);
   }
   s.bootstrap_95 = bootstrap_mean_interval(values, options.resamples, options.seed);
+  for (const auto& p : first.predictions) {
+    if (!p.extra["category"].is_string()) continue;
+    auto& category = s.categories[p.extra["category"].as_string()];
+    category.first += 1;
+    category.second += right_by(p, options.rule);
+  }
+  for (auto& [name, category] : s.categories) category.second /= static_cast<double>(category.first);
   return s;
 }
 
@@ -194,6 +201,17 @@ ResultsSummary summarize(const std::vector<PredictionsFile>& files, const Result
   }
   auto adjusted = holm_adjust(p);
   for (size_t i = 0; i < p.size(); ++i) summary.pairs[i].holm_p = adjusted[i];
+  for (const auto& x : summary.runs) {
+    for (const auto& y : summary.runs) {
+      bool english = y.language == "en" || y.language == "english";
+      if (!english || x.run != y.run || x.task != y.task || x.language == y.language) continue;
+      auto test = test_pair(x, y, files, options);
+      if (test.n == 0) continue;
+      test.first = x.language;
+      test.second = y.language;
+      summary.language_drops.push_back({x.run, std::move(test)});
+    }
+  }
   summary.orders = order_summaries(files);
   return summary;
 }
@@ -244,6 +262,13 @@ Json calibration_means(const RunSummary& run, const std::vector<FileMetrics>& me
   return json;
 }
 
+Json categories_json(const RunSummary& run) {
+  Json json = Json::object();
+  for (const auto& [name, category] : run.categories)
+    json.set(name, Json::object({{"items", category.first}, {"accuracy", category.second}}));
+  return json;
+}
+
 Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files, const std::vector<FileMetrics>& metrics) {
   Json names = Json::array();
   int64_t tokens = 0, truncated = 0, lines = 0;
@@ -276,7 +301,17 @@ Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files, 
                        {"auroc_first_draw", first.auroc ? Json(*first.auroc) : Json()},
                        {"calibration_raw", calibration_means(run, metrics, false)},
                        {"calibration_renormalized", calibration_means(run, metrics, true)},
+                       {"categories", categories_json(run)},
                        {"files", std::move(names)}});
+}
+
+Json drops_json(const std::vector<LanguageDrop>& drops) {
+  Json json = Json::array();
+  for (const auto& [run, t] : drops)
+    json.push_back(Json::object({{"run", run}, {"task", t.task}, {"language", t.first}, {"against", t.second}, {"n", t.n},
+                                 {"difference", t.difference}, {"bootstrap_95", interval_json(t.interval_95)},
+                                 {"permutation_p", t.permutation_p}}));
+  return json;
 }
 
 Json pairs_json(const std::vector<PairTest>& pairs) {
@@ -309,7 +344,8 @@ Json results_json(const ResultsSummary& summary, const std::vector<PredictionsFi
                                    {"orders", o.orders}, {"answers_changed", o.changed}, {"lowest_accuracy", o.lowest},
                                    {"highest_accuracy", o.highest}, {"position_bias", o.position_bias}}));
   return Json::object({{"results", std::move(results)}, {"n-samples", std::move(samples)}, {"runs", std::move(runs)},
-                       {"pairwise", pairs_json(summary.pairs)}, {"option_orders", std::move(orders)}});
+                       {"pairwise", pairs_json(summary.pairs)}, {"language_drops", drops_json(summary.language_drops)},
+                       {"option_orders", std::move(orders)}});
 }
 
 }  // namespace bm

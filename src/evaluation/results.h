@@ -23,6 +23,8 @@ struct RunSummary {
   int64_t ties = 0;                  // over all draws
   double chance = 0;                 // 1/letters
   std::map<std::string, double> item_accuracy;  // identifier → mean over draws, by the headline rule
+  // Accuracy by the items' category (TruthfulQA's, MedMCQA's subject), first draw.
+  std::map<std::string, std::pair<int64_t, double>> categories;  // items, share right
 };
 
 struct PairTest {
@@ -34,6 +36,12 @@ struct PairTest {
   double mcnemar_mid_p = 1;  // on the first draw
   double holm_p = 1;         // permutation_p, Holm over all tests of the report
   double detectable = 0;     // difference found with 80 % power given the share of disagreeing items
+};
+
+// A task in another language against the same items (by identifier) in English, one model.
+struct LanguageDrop {
+  std::string run;
+  PairTest test;  // difference = language − English
 };
 
 // Does the order of the options change answers?
@@ -54,6 +62,7 @@ struct ResultsOptions {
 struct ResultsSummary {
   std::vector<RunSummary> runs;   // by run, then task
   std::vector<PairTest> pairs;
+  std::vector<LanguageDrop> language_drops;
   std::vector<OrderSummary> orders;
 };
 ResultsSummary summarize(const std::vector<PredictionsFile>& files, const ResultsOptions& options);

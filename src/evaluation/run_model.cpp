@@ -172,20 +172,28 @@ Result<std::vector<std::string>> model_names(const EvaluateOptions& options) {
     return bad_input(std::to_string(options.names.size()) + " names for " + std::to_string(options.models.size()) + " models",
                      "give --names one name a model, in their order");
   std::vector<std::string> names;
-  std::set<std::string> used;
-  for (size_t i = 0; i < options.models.size(); ++i) {
-    std::string path = options.models[i], name;
+  auto last_part = [](std::string path) {
     while (path.size() > 1 && path.back() == '/') path.pop_back();
-    name = path_name(path);
-    if ((name == "final" || name == "hf" || name == "model") && !path_parent(path).empty()) name = path_name(path_parent(path));
+    return path_name(path);
+  };
+  for (const auto& path : options.models) {
+    std::string name = last_part(path);
     if (ends_with(name, ".gguf")) name.resize(name.size() - 5);
-    if (!options.names.empty()) name = options.names[i];
+    names.push_back(name);
+  }
+  auto first_names = names;
+  for (size_t i = 0; i < names.size(); ++i) {  // "a/final" and "b/final": "a-final" and "b-final"
+    std::string parent = last_part(path_parent(options.models[i]));
+    if (std::count(first_names.begin(), first_names.end(), names[i]) > 1 && !parent.empty()) names[i] = parent + "-" + names[i];
+  }
+  if (!options.names.empty()) names = options.names;
+  std::set<std::string> used;
+  for (auto& name : names) {
     for (char& c : name)
       if (c == '/' || c == '\\') c = '_';
     if (name.empty() || name == "." || name == ".." || starts_with(name, "partial")) name = "model";
-    std::string unique = name;
-    for (int n = 2; !used.insert(unique).second; ++n) unique = name + "-" + std::to_string(n);
-    names.push_back(unique);
+    std::string base = name;
+    for (int n = 2; !used.insert(name).second; ++n) name = base + "-" + std::to_string(n);
   }
   return names;
 }

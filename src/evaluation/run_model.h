@@ -16,8 +16,8 @@ struct ModelRun {
   std::vector<std::string> ledger;  // JSON lines of items that failed
 };
 
-// Names under which models are filed: --names, else the last part of the path (of a generic one such as
-// "final": the part before it), made unique with a number.
+// Names under which models are filed: --names, else the last part of the path; equal ones get the part before it,
+// or a number.
 Result<std::vector<std::string>> model_names(const EvaluateOptions& options);
 
 // Does nothing but read run.json when the model's files are all there already.

@@ -178,6 +178,39 @@ void add_pairs(std::string& text, const std::vector<PairTest>& pairs) {
   text += "\nPoints. p: paired permutation test over items, draws averaged; Holm over all rows; \\* significant at 5 %.\n\n";
 }
 
+void add_drops(std::string& text, const std::vector<LanguageDrop>& drops) {
+  if (drops.empty()) return;
+  text += "## Other languages against English\n\n| model | task | language | items | difference | 95 % | p |\n|---|---|---|---:|---:|---|---:|\n";
+  for (const auto& [run, t] : drops)
+    text += fmt::format("| {} | {} | {} | {} | {} | {} – {} | {:.4f} |\n", escape_markdown(name_of(run)), escape_markdown(t.task),
+                        t.first, t.n, format_fixed(100 * t.difference, 1), format_fixed(100 * t.interval_95.low, 1),
+                        format_fixed(100 * t.interval_95.high, 1), t.permutation_p);
+  text += "\nPoints, the same items asked in both languages; p: paired permutation test over items.\n\n";
+}
+
+// TruthfulQA's medical categories stand apart in the paper.
+void add_categories(std::string& text, const std::vector<RunSummary>& runs) {
+  std::string rows;
+  for (const auto& run : runs) {
+    if (run.task.rfind("truthfulqa", 0) != 0) continue;
+    int64_t items = 0;
+    double right = 0;
+    for (const char* name : {"Health", "Nutrition", "Psychology"}) {
+      auto found = run.categories.find(name);
+      if (found == run.categories.end()) continue;
+      items += found->second.first;
+      right += found->second.second * static_cast<double>(found->second.first);
+      rows += fmt::format("| {} | {} | {} | {} | {} |\n", escape_markdown(name_of(run.run)), escape_markdown(run.task), name,
+                          found->second.first, format_fixed(100 * found->second.second, 1));
+    }
+    if (items)
+      rows += fmt::format("| {} | {} | the three together | {} | {} |\n", escape_markdown(name_of(run.run)), escape_markdown(run.task),
+                          items, format_fixed(100 * right / static_cast<double>(items), 1));
+  }
+  if (!rows.empty())
+    text += "## TruthfulQA, medical categories\n\n| model | task | category | items | accuracy |\n|---|---|---|---:|---:|\n" + rows + "\n";
+}
+
 void add_orders(std::string& text, const std::vector<OrderSummary>& orders) {
   if (orders.empty()) return;
   text += "## Order of the options\n\n| model | task | language | items | orders | answers that change | accuracy | position bias |\n"
@@ -198,6 +231,8 @@ std::string results_markdown(const ResultsSummary& summary, const std::vector<Pr
   for (const auto& table : make_tables(summary)) add_markdown_table(text, table);
   add_details(text, summary, metrics);
   add_pairs(text, summary.pairs);
+  add_drops(text, summary.language_drops);
+  add_categories(text, summary.runs);
   add_orders(text, summary.orders);
   return text;
 }

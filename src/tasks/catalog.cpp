@@ -67,7 +67,7 @@ void take(Task& task, ImportedFile file, std::vector<Item>& into) {
 
 void hold_out_pool(Task& task, int64_t wanted, uint64_t seed) {
   int64_t n = static_cast<int64_t>(task.items.size());
-  int64_t count = std::min(wanted, std::max<int64_t>(n / 5, 10));
+  int64_t count = std::min(wanted, std::max(n / 5, std::min<int64_t>(10, n / 2)));
   auto parts = hold_out(std::move(task.items), std::min(count, n), seed, task.name);
   task.items = std::move(parts.scored);
   task.shot_pool = std::move(parts.pool);

@@ -30,7 +30,7 @@ void finish_custom(Task& task, const TaskLoadOptions& options) {
   task.gives_shots = !task.items.empty() && !task.items[0].few_shot_samples.empty();
   if (!task.gives_shots && task.shot_pool.empty() && options.need_pool) {
     int64_t n = static_cast<int64_t>(task.items.size());
-    auto parts = hold_out(std::move(task.items), std::min(options.held_out, std::max<int64_t>(n / 5, 10)),
+    auto parts = hold_out(std::move(task.items), std::min(options.held_out, std::max(n / 5, std::min<int64_t>(10, n / 2))),
                           options.seed, task.name);
     task.items = std::move(parts.scored);
     task.shot_pool = std::move(parts.pool);

@@ -11,6 +11,7 @@
 #include "base/threads.h"
 #include "evaluation/journal.h"
 #include "evaluation/plan.h"
+#include "evaluation/run_model.h"
 #include "paths.h"
 
 namespace bm {
@@ -266,6 +267,45 @@ TEST(Evaluate, ItemsWithTheirOwnShotsAndPromptsOnly) {
   options.shots = 0;
   expect_ok(evaluate(options, {}));
   EXPECT_EQ(split(read(prompts), '\n').size(), 3u);
+}
+
+TEST(Evaluate, AllPromptsTooLongIsAnErrorThatSaysWhatToDo) {
+  TemporaryFolder folder;
+  auto options = demo_options(folder.file("out"));
+  options.truncate = "none";
+  options.max_length = 4;
+  auto report = evaluate(options, limited(2));
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(report.error().code(), Code::failed);
+  EXPECT_NE(report.error().paragraph().find("--truncate left"), std::string::npos) << report.error().paragraph();
+}
+
+TEST(Evaluate, NamesOfModels) {
+  EvaluateOptions options;
+  options.models = {"a/final", "b/final", "c/x.gguf", "x"};
+  EXPECT_EQ(model_names(options).value(), (std::vector<std::string>{"a-final", "b-final", "c-x", "x"}));
+  options.models = {"hf", "dir/other"};
+  EXPECT_EQ(model_names(options).value(), (std::vector<std::string>{"hf", "other"}));
+  options.names = {"one"};
+  EXPECT_FALSE(model_names(options).ok());
+  options.names = {"one", "one"};
+  EXPECT_EQ(model_names(options).value(), (std::vector<std::string>{"one", "one-2"}));
+}
+
+TEST(Evaluate, OtherLanguagesAgainstEnglishAndCategories) {
+  if (!testing::have_shared()) GTEST_SKIP() << "needs ../shared/data/multilingual";
+  TemporaryFolder folder;
+  auto options = demo_options(folder.file("out"));
+  options.data = testing::shared_path("data");
+  options.languages = {"en", "arabic"};
+  options.tasks = {"mmlu_anatomy", "pubmedqa", "medmcqa"};
+  options.draws = 1;
+  auto report = expect_ok(evaluate(options, limited(3)));
+  ASSERT_EQ(report.results["language_drops"].size(), 1u);
+  EXPECT_EQ(report.results["language_drops"][0]["n"].as_int(), 3);
+  EXPECT_EQ(report.results["unavailable"].size(), 2u);
+  for (const auto& run : report.results["runs"].items())
+    EXPECT_EQ(run["categories"].size() > 0, run["task"].as_string() == "medmcqa");
 }
 
 TEST(Journal, CutsTornEndsAndRefusesOtherPlans) {
