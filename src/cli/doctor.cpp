@@ -25,6 +25,7 @@ Json machine_json(const Machine& machine) {
         {{"name", part.name}, {"found", part.found}, {"detail", part.detail}, {"cure", part.cure}}));
   }
   auto rate = [](const MachineRate& r) {
+    if (r.one_thread == 0) return Json();  // not measured
     return Json::object({{"one_thread", r.one_thread}, {"all_threads", r.all_threads}});
   };
   return Json::object({{"cpu", machine.cpu},
