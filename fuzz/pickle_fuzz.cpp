@@ -13,6 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size) {
   auto members = bm::read_zip_directory(bytes);
   if (members.ok())
     for (const auto& member : *members)
-      if (!member.data.empty() && (member.data.data() < bytes.data() || member.data.data() + member.data.size() > bytes.data() + size)) std::abort();
+      if (!member.data.empty() && (member.data.data() < bytes.data() ||
+                                   member.data.data() + member.data.size() > bytes.data() + size))
+        std::abort();
   return 0;
 }

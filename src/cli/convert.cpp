@@ -1,7 +1,8 @@
 // convert MODEL OUT
+#include "formats/convert.h"
+
 #include "base/log.h"
 #include "cli/verb.h"
-#include "formats/convert.h"
 
 namespace bm {
 namespace {
@@ -14,14 +15,18 @@ Result<Outcome> run(const Invocation& call) {
   chosen.out = call.argument("OUT");
   BM_TRY(ConvertReport report, convert_model(chosen, call.common));
   std::string size = format_count(report.tensors) + " tensors, " + format_bytes(report.bytes);
-  print_line(chosen.out + ": " + (call.common.dry_run ? "would hold " + size : report.already_complete ? "already complete" : size));
+  print_line(chosen.out + ": " +
+             (call.common.dry_run       ? "would hold " + size
+              : report.already_complete ? "already complete"
+                                        : size));
   return Outcome::done;
 }
 
 const RegisterVerb registration{{
     .name = "convert",
     .summary = "change a model's container and dtype",
-    .details = "Reads any model (safetensors, PyTorch .bin, GGUF with its tokenizer) and writes a Hugging Face folder of safetensors.",
+    .details = "Reads any model (safetensors, PyTorch .bin, GGUF with its tokenizer) and writes a Hugging "
+               "Face folder of safetensors.",
     .example = "biomistral convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2/ --to safetensors --dtype bf16",
     .positionals = {{"MODEL", "folder or file to read"}, {"OUT", "folder to write"}},
     .describe = [](Fields& fields) { describe(fields, options); },

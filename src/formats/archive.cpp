@@ -22,7 +22,8 @@ std::string hostile_name_reason(std::string_view name) {
   if (name.empty()) return "empty name";
   if (name.find('\0') != std::string_view::npos) return "zero byte in the name";
   if (name[0] == '/' || name[0] == '\\') return "absolute path";
-  if (name.size() > 1 && name[1] == ':' && std::isalpha(static_cast<unsigned char>(name[0]))) return "absolute path";
+  if (name.size() > 1 && name[1] == ':' && std::isalpha(static_cast<unsigned char>(name[0])))
+    return "absolute path";
   size_t start = 0;
   while (start <= name.size()) {
     size_t end = name.find_first_of("/\\", start);
@@ -66,7 +67,8 @@ Result<ArchiveReader> ArchiveReader::open(const std::string& path) {
   archive_read_support_format_zip(state->archive);
   auto bytes = state->file.bytes();
   if (archive_read_open_memory(state->archive, bytes.data(), bytes.size()) != ARCHIVE_OK)
-    return bad_input("is no archive: " + state->message(), ".tar, .tar.gz, .tar.zst and .zip are read").in(path);
+    return bad_input("is no archive: " + state->message(), ".tar, .tar.gz, .tar.zst and .zip are read")
+        .in(path);
   return ArchiveReader(std::move(state));
 }
 
@@ -76,13 +78,16 @@ Result<bool> ArchiveReader::next(ArchiveMember& member) {
     if (code == ARCHIVE_EOF) return false;
     if (code < ARCHIVE_WARN) {
       if (state_->index == 0)
-        return bad_input("is no archive: " + state_->message(), ".tar, .tar.gz, .tar.zst and .zip are read").in(state_->path);
-      return bad_input("cannot be read further: " + state_->message(), "The archive is cut off or damaged; download it again")
+        return bad_input("is no archive: " + state_->message(), ".tar, .tar.gz, .tar.zst and .zip are read")
+            .in(state_->path);
+      return bad_input("cannot be read further: " + state_->message(),
+                       "The archive is cut off or damaged; download it again")
           .in("member " + std::to_string(state_->index + 1))
           .in(state_->path);
     }
     uint64_t index = state_->index++;
-    if (archive_entry_filetype(state_->entry) != AE_IFREG || archive_entry_hardlink(state_->entry) != nullptr) continue;
+    if (archive_entry_filetype(state_->entry) != AE_IFREG || archive_entry_hardlink(state_->entry) != nullptr)
+      continue;
     // The raw name: conversion to the locale would drop what it cannot express.
     const char* name = archive_entry_pathname(state_->entry);
     if (!name) name = archive_entry_pathname_utf8(state_->entry);
@@ -104,7 +109,8 @@ Result<std::string> ArchiveReader::read(uint64_t limit) {
     int code = archive_read_data_block(state_->archive, &block, &size, &offset);
     if (code == ARCHIVE_EOF) return content;
     if (code < ARCHIVE_WARN)
-      return bad_input("cannot be read: " + state_->message(), "The archive is cut off or damaged; download it again")
+      return bad_input("cannot be read: " + state_->message(),
+                       "The archive is cut off or damaged; download it again")
           .in("member " + std::to_string(state_->index))
           .in(state_->path);
     auto end = static_cast<uint64_t>(offset) + size;
@@ -119,7 +125,8 @@ Result<std::string> ArchiveReader::read(uint64_t limit) {
 
 double ArchiveReader::share_read() const {
   if (state_->file.size() == 0) return 1;
-  return static_cast<double>(archive_filter_bytes(state_->archive, -1)) / static_cast<double>(state_->file.size());
+  return static_cast<double>(archive_filter_bytes(state_->archive, -1)) /
+         static_cast<double>(state_->file.size());
 }
 
 }  // namespace bm

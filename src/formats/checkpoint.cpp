@@ -16,7 +16,8 @@
 namespace bm {
 namespace {
 
-constexpr const char* accepted = "A model is a folder with config.json and safetensors or pytorch_model*.bin, or a .gguf file";
+constexpr const char* accepted =
+    "A model is a folder with config.json and safetensors or pytorch_model*.bin, or a .gguf file";
 
 enum class Kind { safetensors, pytorch, gguf };
 
@@ -42,10 +43,11 @@ Result<ShardMap> read_index(const std::string& path) {
     return bad_input("\"weight_map\" is missing or empty", "Download the index again").in(path);
   ShardMap shards;
   for (const auto& [tensor, file] : map.members()) {
-    if (!file.is_string() || file.as_string().empty()) return bad_input("its file is no name").in("tensor " + tensor).in(path);
+    if (!file.is_string() || file.as_string().empty())
+      return bad_input("its file is no name").in("tensor " + tensor).in(path);
     const std::string& name = file.as_string();
-    if (name.find('/') != std::string::npos || name.find('\\') != std::string::npos || name == ".." || name == "." ||
-        name.find('\0') != std::string::npos)
+    if (name.find('/') != std::string::npos || name.find('\\') != std::string::npos || name == ".." ||
+        name == "." || name.find('\0') != std::string::npos)
       return bad_input("names the file \"" + name + "\" outside the model's folder",
                        "Shards lie beside the index; do not use this index")
           .in("tensor " + tensor)
@@ -139,9 +141,14 @@ Status Checkpoint::State::add_gguf(const std::string& file) {
     auto mapping = map_gguf_tensor(tensor.name, heads, kv_heads);
     if (!mapping && tensor.name == "rope_freqs.weight") continue;  // is in the config
     if (!mapping)
-      return bad_input("tensor " + tensor.name + " has no place in a Llama model", "The file is of another architecture").in(file);
-    if (mapping->rotary_heads > 0 && (tensor.shape.empty() || tensor.shape[0] % (2 * mapping->rotary_heads) != 0))
-      return bad_input("shape " + shape_text(tensor.shape) + " does not divide into heads").in("tensor " + tensor.name).in(file);
+      return bad_input("tensor " + tensor.name + " has no place in a Llama model",
+                       "The file is of another architecture")
+          .in(file);
+    if (mapping->rotary_heads > 0 &&
+        (tensor.shape.empty() || tensor.shape[0] % (2 * mapping->rotary_heads) != 0))
+      return bad_input("shape " + shape_text(tensor.shape) + " does not divide into heads")
+          .in("tensor " + tensor.name)
+          .in(file);
     BM_CHECK_OK(add(mapping->name, {Kind::gguf, gguf_files.size(), 0, tensor.name, mapping->rotary_heads}));
   }
   gguf_files.push_back(std::move(opened));
@@ -182,7 +189,7 @@ Status Checkpoint::State::open_indexed(const std::string& index) {
       auto found = places.find(tensor);
       bool there = found != places.end();
       const Place* place = there ? &found->second : nullptr;
-      std::string where = !there                            ? ""
+      std::string where = !there                             ? ""
                           : place->kind == Kind::safetensors ? path_name(safetensors[place->file].path())
                                                              : path_name(pytorch[place->file].path());
       if (where != shard)
@@ -199,14 +206,17 @@ Status Checkpoint::State::open_without_index(const std::vector<std::string>& nam
   for (std::string_view extension : {".safetensors", ".bin"}) {
     std::map<std::pair<std::string, int64_t>, std::set<int64_t>> groups;
     for (const std::string& name : names_there)
-      if (auto shard = parse_shard_name(name, extension)) groups[{shard->stem, shard->count}].insert(shard->number);
+      if (auto shard = parse_shard_name(name, extension))
+        groups[{shard->stem, shard->count}].insert(shard->number);
     if (groups.empty()) continue;
-    if (groups.size() > 1) return bad_input("shards of more than one model lie here and no index says which are meant", accepted).in(path);
+    if (groups.size() > 1)
+      return bad_input("shards of more than one model lie here and no index says which are meant", accepted)
+          .in(path);
     const auto& [key, numbers] = *groups.begin();
     for (int64_t i = 1; i <= key.second; ++i)
       if (!numbers.count(i))
-        return bad_input("shard " + std::to_string(i) + " of " + std::to_string(key.second) + " of " + key.first + "-*" +
-                             std::string(extension) + " is missing, and the index too",
+        return bad_input("shard " + std::to_string(i) + " of " + std::to_string(key.second) + " of " +
+                             key.first + "-*" + std::string(extension) + " is missing, and the index too",
                          "Download the missing files")
             .in(path);
     for (const std::string& name : names_there)
@@ -219,12 +229,14 @@ Status Checkpoint::State::open_without_index(const std::vector<std::string>& nam
       if (ends_with(name, extension)) found.push_back(name);
     if (found.size() == 1) return add_file(path_join(path, found[0]));
     if (found.size() > 1)
-      return bad_input("holds " + std::to_string(found.size()) + " " + std::string(extension) + " files and no index",
+      return bad_input("holds " + std::to_string(found.size()) + " " + std::string(extension) +
+                           " files and no index",
                        "Name one of them")
           .in(path);
   }
-  return bad_input("no weights: neither model.safetensors, pytorch_model.bin, an index of shards nor a .gguf file",
-                   accepted)
+  return bad_input(
+             "no weights: neither model.safetensors, pytorch_model.bin, an index of shards nor a .gguf file",
+             accepted)
       .in(path);
 }
 
@@ -234,14 +246,18 @@ Status Checkpoint::State::open_folder() {
     BM_TRY(config, read_json_file(config_path));
   }
   BM_TRY(auto names_there, folder_names(path));
-  auto there = [&](std::string_view name) { return std::binary_search(names_there.begin(), names_there.end(), name); };
-  constexpr std::pair<const char*, const char*> forms[] = {{"model.safetensors", "model.safetensors.index.json"},
-                                                           {"pytorch_model.bin", "pytorch_model.bin.index.json"}};
+  auto there = [&](std::string_view name) {
+    return std::binary_search(names_there.begin(), names_there.end(), name);
+  };
+  constexpr std::pair<const char*, const char*> forms[] = {
+      {"model.safetensors", "model.safetensors.index.json"},
+      {"pytorch_model.bin", "pytorch_model.bin.index.json"}};
   for (auto [whole, index] : forms) {
     if (there(whole) && there(index)) {
       BM_TRY(ShardMap shards, read_index(path_join(path, index)));
       if (shards.size() == 1 && shards.begin()->first == whole) return open_indexed(index);
-      return bad_input("both " + std::string(whole) + " and " + index + " are here, and the index names other files",
+      return bad_input("both " + std::string(whole) + " and " + index +
+                           " are here, and the index names other files",
                        "Remove the one that is not meant")
           .in(path);
     }
@@ -271,7 +287,9 @@ const std::vector<std::string>& Checkpoint::names() const { return state_->names
 const Json& Checkpoint::config() const { return state_->config; }
 const Json& Checkpoint::gguf_metadata() const { return state_->gguf_metadata; }
 bool Checkpoint::is_gguf() const { return state_->gguf; }
-bool Checkpoint::contains(std::string_view name) const { return state_->places.count(std::string(name)) != 0; }
+bool Checkpoint::contains(std::string_view name) const {
+  return state_->places.count(std::string(name)) != 0;
+}
 
 // Dense view or block rows; the rows of q and k are copied back into Hugging Face's order.
 Result<StoredTensor> Checkpoint::State::gguf_tensor(const Place& place) const {
@@ -296,7 +314,8 @@ Result<StoredTensor> Checkpoint::State::gguf_tensor(const Place& place) const {
   size_t row_bytes = data.size() / static_cast<size_t>(count);
   for (int64_t row = 0; row < count; ++row) {
     auto from = static_cast<size_t>(permuted_row(row, count, place.rotary_heads));
-    std::memcpy(rows.data() + static_cast<size_t>(row) * row_bytes, data.data() + from * row_bytes, row_bytes);
+    std::memcpy(rows.data() + static_cast<size_t>(row) * row_bytes, data.data() + from * row_bytes,
+                row_bytes);
   }
   result.view = rows.view();
   return result;

@@ -12,7 +12,8 @@ namespace {
 constexpr size_t out_chunk = size_t{1} << 17;  // bytes
 
 Error damaged(const std::string& what, uint64_t offset) {
-  return bad_input(what + " at compressed byte " + std::to_string(offset), "The file is damaged or cut off; make or download it again");
+  return bad_input(what + " at compressed byte " + std::to_string(offset),
+                   "The file is damaged or cut off; make or download it again");
 }
 
 class PlainReader : public ByteReader {
@@ -85,7 +86,8 @@ class GzipReader : public ByteReader {
 
 class ZstdReader : public ByteReader {
  public:
-  ZstdReader(std::span<const std::byte> bytes, MappedFile keep) : bytes_(bytes), keep_(std::move(keep)), stream_(ZSTD_createDStream()) {
+  ZstdReader(std::span<const std::byte> bytes, MappedFile keep)
+      : bytes_(bytes), keep_(std::move(keep)), stream_(ZSTD_createDStream()) {
     // Windows of up to 128 MB are what the command line tool reads; larger ones are an attack on memory.
     ZSTD_DCtx_setParameter(stream_, ZSTD_d_windowLogMax, 27);
   }
@@ -121,9 +123,12 @@ class ZstdReader : public ByteReader {
 
 std::unique_ptr<ByteReader> make_reader(std::span<const std::byte> bytes, MappedFile keep) {
   switch (compression_from_magic(bytes)) {
-    case Compression::gzip: return std::make_unique<GzipReader>(bytes, std::move(keep));
-    case Compression::zstd: return std::make_unique<ZstdReader>(bytes, std::move(keep));
-    case Compression::none: break;
+    case Compression::gzip:
+      return std::make_unique<GzipReader>(bytes, std::move(keep));
+    case Compression::zstd:
+      return std::make_unique<ZstdReader>(bytes, std::move(keep));
+    case Compression::none:
+      break;
   }
   return std::make_unique<PlainReader>(std::move(keep));
 }
@@ -135,7 +140,8 @@ Result<std::string> read_all(ByteReader& reader, uint64_t limit) {
     BM_TRY(size_t count, reader.read(chunk));
     if (count == 0) return text;
     if (text.size() + count > limit)
-      return bad_input("decompresses to more than " + std::to_string(limit) + " bytes", "Is it what it says it is?");
+      return bad_input("decompresses to more than " + std::to_string(limit) + " bytes",
+                       "Is it what it says it is?");
     text.append(reinterpret_cast<const char*>(chunk.data()), count);
   }
 }
@@ -193,7 +199,8 @@ struct ByteWriter::State {
   std::vector<std::byte> out = std::vector<std::byte>(out_chunk);
 
   State(AtomicFile f, std::string p, Compression c) : file(std::move(f)), path(std::move(p)), compression(c) {
-    if (compression == Compression::gzip) deflateInit2(&deflate, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+    if (compression == Compression::gzip)
+      deflateInit2(&deflate, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
     if (compression == Compression::zstd) {
       zstd = ZSTD_createCCtx();
       ZSTD_CCtx_setParameter(zstd, ZSTD_c_compressionLevel, 5);

@@ -16,7 +16,7 @@
 namespace bm {
 
 enum class Compression : uint8_t { none, gzip, zstd };
-Compression compression_from_name(std::string_view path);             // ".gz", ".zst", else none
+Compression compression_from_name(std::string_view path);              // ".gz", ".zst", else none
 Compression compression_from_magic(std::span<const std::byte> bytes);  // 1f 8b | 28 b5 2f fd
 
 // Pulls decompressed bytes. Errors: not readable, damaged or cut-off stream (with the offset in the file).
@@ -39,7 +39,9 @@ Result<std::string> read_decompressed(const std::string& path, uint64_t limit = 
 class ByteWriter {
  public:
   static Result<ByteWriter> create(const std::string& path, Compression compression);
-  static Result<ByteWriter> create(const std::string& path) { return create(path, compression_from_name(path)); }
+  static Result<ByteWriter> create(const std::string& path) {
+    return create(path, compression_from_name(path));
+  }
   ByteWriter(ByteWriter&&) noexcept;
   ByteWriter& operator=(ByteWriter&&) noexcept;
   ~ByteWriter();

@@ -8,7 +8,9 @@
 namespace bm {
 namespace {
 
-bool is_float(DType type) { return type == DType::f64 || type == DType::f32 || type == DType::f16 || type == DType::bf16; }
+bool is_float(DType type) {
+  return type == DType::f64 || type == DType::f32 || type == DType::f16 || type == DType::bf16;
+}
 
 // The dtype a tensor is written in. Integers (packed weights of quantized folders) stay what they are.
 DType target_dtype(const StoredTensor& tensor, std::optional<DType> wanted) {
@@ -25,18 +27,22 @@ Result<TensorView> produce(const Checkpoint& checkpoint, const std::string& name
   }
   BM_TRY(auto values, checkpoint.get_f32(name));
   Tensor dense(to, tensor.shape);
-  BM_CHECK_OK(convert_elements(reinterpret_cast<const std::byte*>(values.data()), DType::f32, dense.data(), to, dense.count()));
+  BM_CHECK_OK(convert_elements(reinterpret_cast<const std::byte*>(values.data()), DType::f32, dense.data(),
+                               to, dense.count()));
   return dense.view();
 }
 
 Result<std::optional<DType>> wanted_dtype(const ConvertOptions& options, const Checkpoint& checkpoint) {
   if (options.to == "gguf")
-    return bad_input("writing GGUF is not supported yet", "Use --to safetensors, then llama.cpp's convert_hf_to_gguf.py");
+    return bad_input("writing GGUF is not supported yet",
+                     "Use --to safetensors, then llama.cpp's convert_hf_to_gguf.py");
   if (options.dtype.empty()) return std::optional<DType>();
   auto dtype = dtype_from_user(options.dtype);
-  if (!dtype || !is_float(*dtype)) return bad_input("--dtype " + options.dtype + " is no float type", "f32, bf16 and f16 are");
+  if (!dtype || !is_float(*dtype))
+    return bad_input("--dtype " + options.dtype + " is no float type", "f32, bf16 and f16 are");
   if (checkpoint.config()["quantization_config"].is_object())
-    return bad_input("the model is quantized; its packed weights have no other dtype", "Leave out --dtype").in(options.model);
+    return bad_input("the model is quantized; its packed weights have no other dtype", "Leave out --dtype")
+        .in(options.model);
   return std::optional<DType>(*dtype);
 }
 
@@ -56,7 +62,8 @@ Result<ConvertReport> convert_model(const ConvertOptions& options, const CommonO
   for (const std::string& name : checkpoint.names()) {
     BM_TRY(StoredTensor tensor, checkpoint.get(name));
     DType to = target_dtype(tensor, wanted);
-    tensors.push_back({{name, to, tensor.shape}, [&checkpoint, name, to] { return produce(checkpoint, name, to); }});
+    tensors.push_back(
+        {{name, to, tensor.shape}, [&checkpoint, name, to] { return produce(checkpoint, name, to); }});
     report.bytes += tensors.back().spec.bytes();
   }
   report.tensors = tensors.size();

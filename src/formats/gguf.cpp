@@ -18,23 +18,38 @@ constexpr int none = -1;
 constexpr int of(DType type) { return static_cast<int>(type); }
 constexpr int of(BlockType type) { return static_cast<int>(type); }
 
-constexpr TypeInfo types[] = {
-    {0, "F32", 1, 4, of(DType::f32), none},       {1, "F16", 1, 2, of(DType::f16), none},
-    {2, "Q4_0", 32, 18, none, of(BlockType::q4_0)}, {3, "Q4_1", 32, 20, none, of(BlockType::q4_1)},
-    {6, "Q5_0", 32, 22, none, of(BlockType::q5_0)}, {7, "Q5_1", 32, 24, none, of(BlockType::q5_1)},
-    {8, "Q8_0", 32, 34, none, of(BlockType::q8_0)}, {9, "Q8_1", 32, 36, none, none},
-    {10, "Q2_K", 256, 84, none, none},            {11, "Q3_K", 256, 110, none, none},
-    {12, "Q4_K", 256, 144, none, of(BlockType::q4_k)}, {13, "Q5_K", 256, 176, none, of(BlockType::q5_k)},
-    {14, "Q6_K", 256, 210, none, of(BlockType::q6_k)}, {15, "Q8_K", 256, 292, none, none},
-    {16, "IQ2_XXS", 256, 66, none, none},         {17, "IQ2_XS", 256, 74, none, none},
-    {18, "IQ3_XXS", 256, 98, none, none},         {19, "IQ1_S", 256, 50, none, none},
-    {20, "IQ4_NL", 32, 18, none, none},           {21, "IQ3_S", 256, 110, none, none},
-    {22, "IQ2_S", 256, 82, none, none},           {23, "IQ4_XS", 256, 136, none, none},
-    {24, "I8", 1, 1, of(DType::i8), none},        {25, "I16", 1, 2, of(DType::i16), none},
-    {26, "I32", 1, 4, of(DType::i32), none},      {27, "I64", 1, 8, of(DType::i64), none},
-    {28, "F64", 1, 8, of(DType::f64), none},      {29, "IQ1_M", 256, 56, none, none},
-    {30, "BF16", 1, 2, of(DType::bf16), none},    {34, "TQ1_0", 256, 54, none, none},
-    {35, "TQ2_0", 256, 66, none, none},           {39, "MXFP4", 32, 17, none, none}};
+constexpr TypeInfo types[] = {{0, "F32", 1, 4, of(DType::f32), none},
+                              {1, "F16", 1, 2, of(DType::f16), none},
+                              {2, "Q4_0", 32, 18, none, of(BlockType::q4_0)},
+                              {3, "Q4_1", 32, 20, none, of(BlockType::q4_1)},
+                              {6, "Q5_0", 32, 22, none, of(BlockType::q5_0)},
+                              {7, "Q5_1", 32, 24, none, of(BlockType::q5_1)},
+                              {8, "Q8_0", 32, 34, none, of(BlockType::q8_0)},
+                              {9, "Q8_1", 32, 36, none, none},
+                              {10, "Q2_K", 256, 84, none, none},
+                              {11, "Q3_K", 256, 110, none, none},
+                              {12, "Q4_K", 256, 144, none, of(BlockType::q4_k)},
+                              {13, "Q5_K", 256, 176, none, of(BlockType::q5_k)},
+                              {14, "Q6_K", 256, 210, none, of(BlockType::q6_k)},
+                              {15, "Q8_K", 256, 292, none, none},
+                              {16, "IQ2_XXS", 256, 66, none, none},
+                              {17, "IQ2_XS", 256, 74, none, none},
+                              {18, "IQ3_XXS", 256, 98, none, none},
+                              {19, "IQ1_S", 256, 50, none, none},
+                              {20, "IQ4_NL", 32, 18, none, none},
+                              {21, "IQ3_S", 256, 110, none, none},
+                              {22, "IQ2_S", 256, 82, none, none},
+                              {23, "IQ4_XS", 256, 136, none, none},
+                              {24, "I8", 1, 1, of(DType::i8), none},
+                              {25, "I16", 1, 2, of(DType::i16), none},
+                              {26, "I32", 1, 4, of(DType::i32), none},
+                              {27, "I64", 1, 8, of(DType::i64), none},
+                              {28, "F64", 1, 8, of(DType::f64), none},
+                              {29, "IQ1_M", 256, 56, none, none},
+                              {30, "BF16", 1, 2, of(DType::bf16), none},
+                              {34, "TQ1_0", 256, 54, none, none},
+                              {35, "TQ2_0", 256, 66, none, none},
+                              {39, "MXFP4", 32, 17, none, none}};
 
 const TypeInfo* type_info(uint32_t type) {
   for (const TypeInfo& info : types)
@@ -91,7 +106,8 @@ class GgufParser {
 
   Result<std::string> text(const char* what, uint64_t limit = ~uint64_t{0}) {
     BM_TRY(uint64_t length, number<uint64_t>(what));
-    if (length > left() || length > limit) return bad(std::string(what) + " of " + std::to_string(length) + " bytes");
+    if (length > left() || length > limit)
+      return bad(std::string(what) + " of " + std::to_string(length) + " bytes");
     std::string value(reinterpret_cast<const char*>(bytes_.data()) + position_, length);
     position_ += length;
     return value;
@@ -102,7 +118,8 @@ class GgufParser {
     if (std::memcmp(bytes_.data(), "GGUF", 4) != 0) return bad("does not begin with GGUF");
     position_ = 4;
     BM_TRY(state.version, number<uint32_t>("version"));
-    if (state.version > 0xffff) return bad_input("GGUF: big-endian file", "Only little-endian files are read");
+    if (state.version > 0xffff)
+      return bad_input("GGUF: big-endian file", "Only little-endian files are read");
     if (state.version != 2 && state.version != 3)
       return bad_input("GGUF version " + std::to_string(state.version) + " is not supported",
                        "Versions 2 and 3 are; convert the model again with a current llama.cpp");
@@ -117,23 +134,57 @@ class GgufParser {
   Result<Json> scalar(uint32_t type) {
     constexpr const char* what = "value";
     switch (type) {
-      case 0: { BM_TRY(auto v, number<uint8_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 1: { BM_TRY(auto v, number<int8_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 2: { BM_TRY(auto v, number<uint16_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 3: { BM_TRY(auto v, number<int16_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 4: { BM_TRY(auto v, number<uint32_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 5: { BM_TRY(auto v, number<int32_t>(what)); return Json(static_cast<int64_t>(v)); }
-      case 6: { BM_TRY(auto v, number<float>(what)); return Json(static_cast<double>(v)); }
+      case 0: {
+        BM_TRY(auto v, number<uint8_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 1: {
+        BM_TRY(auto v, number<int8_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 2: {
+        BM_TRY(auto v, number<uint16_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 3: {
+        BM_TRY(auto v, number<int16_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 4: {
+        BM_TRY(auto v, number<uint32_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 5: {
+        BM_TRY(auto v, number<int32_t>(what));
+        return Json(static_cast<int64_t>(v));
+      }
+      case 6: {
+        BM_TRY(auto v, number<float>(what));
+        return Json(static_cast<double>(v));
+      }
       case 7: {
         BM_TRY(auto v, number<uint8_t>(what));
         if (v > 1) return bad("a truth value of " + std::to_string(v));
         return Json(v == 1);
       }
-      case 8: { BM_TRY(std::string v, text("string")); return Json(std::move(v)); }
-      case 10: { BM_TRY(auto v, number<uint64_t>(what)); return Json(v); }
-      case 11: { BM_TRY(auto v, number<int64_t>(what)); return Json(v); }
-      case 12: { BM_TRY(auto v, number<double>(what)); return Json(v); }
-      default: return bad("value of unknown type " + std::to_string(type));
+      case 8: {
+        BM_TRY(std::string v, text("string"));
+        return Json(std::move(v));
+      }
+      case 10: {
+        BM_TRY(auto v, number<uint64_t>(what));
+        return Json(v);
+      }
+      case 11: {
+        BM_TRY(auto v, number<int64_t>(what));
+        return Json(v);
+      }
+      case 12: {
+        BM_TRY(auto v, number<double>(what));
+        return Json(v);
+      }
+      default:
+        return bad("value of unknown type " + std::to_string(type));
     }
   }
 
@@ -179,7 +230,8 @@ class GgufParser {
     uint64_t count = 1;
     for (uint32_t d = 0; d < rank; ++d) {
       BM_TRY(uint64_t dimension, number<uint64_t>("dimension"));
-      if (__builtin_mul_overflow(count, dimension, &count) || count > uint64_t{1} << 62 || dimension > uint64_t{1} << 62)
+      if (__builtin_mul_overflow(count, dimension, &count) || count > uint64_t{1} << 62 ||
+          dimension > uint64_t{1} << 62)
         return bad("the shape of tensor " + tensor.name + " does not fit 64 bits");
       tensor.shape.push_back(static_cast<int64_t>(dimension));
     }
@@ -189,8 +241,8 @@ class GgufParser {
     if (!info) return bad("tensor " + tensor.name + " has unknown type " + std::to_string(tensor.type));
     uint64_t row = rank ? static_cast<uint64_t>(tensor.shape[0]) : 1;
     if (row % info->elements != 0)
-      return bad("tensor " + tensor.name + ": rows of " + std::to_string(row) + " do not divide into " + info->name +
-                 " blocks of " + std::to_string(info->elements));
+      return bad("tensor " + tensor.name + ": rows of " + std::to_string(row) + " do not divide into " +
+                 info->name + " blocks of " + std::to_string(info->elements));
     if (__builtin_mul_overflow(count / info->elements, uint64_t{info->bytes}, &tensor.bytes))
       return bad("the size of tensor " + tensor.name + " does not fit 64 bits");
     if (tensor.offset % alignment != 0)
@@ -210,15 +262,17 @@ class GgufParser {
         return bad_input("GGUF: tensor " + tensor.name + " appears twice", again);
       if (tensor.offset > data || tensor.bytes > data - tensor.offset)
         return bad_input("GGUF: file is " + std::to_string(bytes_.size()) + " bytes, tensor " + tensor.name +
-                             " ends at " + std::to_string(state.data_start) + " + " + std::to_string(tensor.offset) +
-                             " + " + std::to_string(tensor.bytes) + ": truncated",
+                             " ends at " + std::to_string(state.data_start) + " + " +
+                             std::to_string(tensor.offset) + " + " + std::to_string(tensor.bytes) +
+                             ": truncated",
                          "Download it again");
       by_offset.push_back(&tensor);
     }
     std::sort(by_offset.begin(), by_offset.end(), [](auto* a, auto* b) { return a->offset < b->offset; });
     for (size_t i = 1; i < by_offset.size(); ++i)
       if (by_offset[i - 1]->offset + by_offset[i - 1]->bytes > by_offset[i]->offset)
-        return bad_input("GGUF: tensors " + by_offset[i - 1]->name + " and " + by_offset[i]->name + " overlap", again);
+        return bad_input(
+            "GGUF: tensors " + by_offset[i - 1]->name + " and " + by_offset[i]->name + " overlap", again);
     return {};
   }
 

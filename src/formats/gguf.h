@@ -26,7 +26,7 @@ namespace bm {
 
 struct GgufTensor {
   std::string name;
-  Shape shape;  // slowest dimension first, as everywhere else here
+  Shape shape;                      // slowest dimension first, as everywhere else here
   uint32_t type = 0;                // ggml_type
   std::optional<BlockType> blocks;  // set for the block formats that are decoded
   std::optional<DType> dtype;       // set for dense types; neither set: a type that is only listed

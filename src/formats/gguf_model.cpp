@@ -20,7 +20,8 @@ double decimal_of(double widened) {
 
 class Metadata {
  public:
-  Metadata(const Json& json, std::string architecture) : json_(json), architecture_(std::move(architecture)) {}
+  Metadata(const Json& json, std::string architecture)
+      : json_(json), architecture_(std::move(architecture)) {}
   const Json& get(std::string_view key) const { return json_[architecture_ + "." + std::string(key)]; }
 
   Result<int64_t> integer(std::string_view key) const {
@@ -47,7 +48,8 @@ class Metadata {
       if (!value.is_integer() || !(value == values[0]))
         return bad_input("GGUF metadata: " + architecture_ + "." + std::string(key) + " varies by layer",
                          "Only models with the same heads in all layers are supported");
-    if (values.size() == 0) return bad_input("GGUF metadata: " + architecture_ + "." + std::string(key) + " is empty");
+    if (values.size() == 0)
+      return bad_input("GGUF metadata: " + architecture_ + "." + std::string(key) + " is empty");
     return values[0].as_int();
   }
   const Json& json_;
@@ -56,7 +58,8 @@ class Metadata {
 
 // Llama-3's rope scaling survives in a GGUF only as the tensor rope_freqs.weight [head_dim / 2]; the
 // parameters in use are few, so the table is made for each and compared.
-Result<Json> rope_scaling_from_table(const GgufFile& file, const GgufTensor& tensor, double theta, int64_t head_dim) {
+Result<Json> rope_scaling_from_table(const GgufFile& file, const GgufTensor& tensor, double theta,
+                                     int64_t head_dim) {
   if (tensor.dtype != DType::f32 || element_count(tensor.shape) * 2 != head_dim)
     return bad_input("GGUF: rope_freqs.weight has an unexpected form").in(file.path());
   std::vector<float> table(static_cast<size_t>(head_dim / 2));
@@ -66,7 +69,8 @@ Result<Json> rope_scaling_from_table(const GgufFile& file, const GgufTensor& ten
   for (int64_t original : {8192, 4096, 16384, 32768}) {
     bool same = true;
     for (size_t i = 0; i < table.size() && same; ++i) {
-      double wavelength = 2 * M_PI * std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
+      double wavelength =
+          2 * M_PI * std::pow(theta, 2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
       double positions = static_cast<double>(original);
       double expected = 1;
       if (wavelength > positions / low) {
@@ -78,8 +82,11 @@ Result<Json> rope_scaling_from_table(const GgufFile& file, const GgufTensor& ten
       same = std::fabs(expected - static_cast<double>(table[i])) <= 1e-3 * expected;
     }
     if (same)
-      return Json::object({{"rope_type", "llama3"}, {"factor", factor}, {"low_freq_factor", low},
-                           {"high_freq_factor", high}, {"original_max_position_embeddings", original}});
+      return Json::object({{"rope_type", "llama3"},
+                           {"factor", factor},
+                           {"low_freq_factor", low},
+                           {"high_freq_factor", high},
+                           {"original_max_position_embeddings", original}});
   }
   return bad_input("GGUF: rope_freqs.weight is no table of Llama 3's rope scaling",
                    "Use the model's safetensors")
@@ -92,7 +99,8 @@ Result<Json> rope_scaling(const GgufFile& file, const Metadata& metadata, double
   const Json& type = metadata.get("rope.scaling.type");
   double factor = metadata.real("rope.scaling.factor", metadata.real("rope.scale_linear", 1));
   if (type.is_string() && type.as_string() != "none" && type.as_string() != "linear")
-    return bad_input("GGUF: rope scaling of type " + type.as_string() + " is not supported", "linear and llama3 are");
+    return bad_input("GGUF: rope scaling of type " + type.as_string() + " is not supported",
+                     "linear and llama3 are");
   if (factor == 1) return Json();
   return Json::object({{"rope_type", "linear"}, {"factor", factor}});
 }
@@ -139,15 +147,18 @@ std::optional<GgufMapping> map_gguf_tensor(std::string_view name, int64_t heads,
   if (dot == std::string_view::npos || last <= dot) return std::nullopt;
   std::string_view layer = name.substr(4, dot - 4), part = name.substr(dot + 1, last - dot - 1);
   constexpr std::pair<std::string_view, std::string_view> parts[] = {
-      {"attn_norm", "input_layernorm"},     {"ffn_norm", "post_attention_layernorm"},
-      {"attn_q", "self_attn.q_proj"},       {"attn_k", "self_attn.k_proj"},
-      {"attn_v", "self_attn.v_proj"},       {"attn_output", "self_attn.o_proj"},
-      {"ffn_gate", "mlp.gate_proj"},        {"ffn_up", "mlp.up_proj"},
+      {"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
+      {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
+      {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
+      {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
       {"ffn_down", "mlp.down_proj"}};
   for (auto [from, to] : parts)
     if (part == from)
-      return GgufMapping{"model.layers." + std::string(layer) + "." + std::string(to) + std::string(name.substr(last)),
-                         part == "attn_q" ? heads : part == "attn_k" ? kv_heads : 0};
+      return GgufMapping{
+          "model.layers." + std::string(layer) + "." + std::string(to) + std::string(name.substr(last)),
+          part == "attn_q"   ? heads
+          : part == "attn_k" ? kv_heads
+                             : 0};
   return std::nullopt;
 }
 
@@ -168,8 +179,8 @@ Result<Json> config_from_gguf(const GgufFile& file) {
   BM_TRY(int64_t rotary, metadata.integer("rope.dimension_count", hidden / heads).in(file.path()));
   BM_TRY(int64_t head_dim, metadata.integer("attention.key_length", rotary).in(file.path()));
   if (head_dim != rotary || head_dim % 2 != 0 || head_dim <= 0)
-    return bad_input("GGUF: rotary width " + std::to_string(rotary) + " of heads of " + std::to_string(head_dim) +
-                     " is not supported")
+    return bad_input("GGUF: rotary width " + std::to_string(rotary) + " of heads of " +
+                     std::to_string(head_dim) + " is not supported")
         .in(file.path());
   double theta = metadata.real("rope.freq_base", 10000);
   BM_TRY(Json scaling, rope_scaling(file, metadata, theta, head_dim));

@@ -21,7 +21,8 @@ std::string shard_name(size_t index, size_t count) {
 
 bool is_weight_name(std::string_view name) {
   return name == "model.safetensors" || name == "model.safetensors.index.json" ||
-         (starts_with(name, "model-") && ends_with(name, ".safetensors") && name.find("-of-") != std::string_view::npos);
+         (starts_with(name, "model-") && ends_with(name, ".safetensors") &&
+          name.find("-of-") != std::string_view::npos);
 }
 
 // True when the file is whole and its header is the one that would be written.
@@ -46,8 +47,8 @@ Status write_shard(const std::string& path, const std::vector<const OutputTensor
     const TensorSpec& spec = specs[i];
     BM_TRY(TensorView view, tensors[i]->produce().in("tensor " + spec.name));
     if (view.dtype != spec.dtype || view.shape != spec.shape)
-      return failed("was made as " + std::string(dtype_name(view.dtype)) + " " + shape_text(view.shape) + ", planned as " +
-                    std::string(dtype_name(spec.dtype)) + " " + shape_text(spec.shape))
+      return failed("was made as " + std::string(dtype_name(view.dtype)) + " " + shape_text(view.shape) +
+                    ", planned as " + std::string(dtype_name(spec.dtype)) + " " + shape_text(spec.shape))
           .in("tensor " + spec.name);
     BM_CHECK_OK(writer.write(i, view.span()));
     progress.advance();
@@ -83,7 +84,8 @@ Status remove_stale(const std::string& folder, size_t count) {
   std::vector<std::string> stale;
   for (fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code)) {
     std::string name = at->path().filename().string();
-    if (is_weight_name(name) && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) stale.push_back(name);
+    if (is_weight_name(name) && std::find(wanted.begin(), wanted.end(), name) == wanted.end())
+      stale.push_back(name);
   }
   for (const std::string& name : stale) BM_CHECK_OK(remove_all(path_join(folder, name)));
   return {};
@@ -111,8 +113,8 @@ Status write_config_json(const std::string& folder, const Json& config) {
   return write_file_atomic(path_join(folder, "config.json"), config.dump_pretty(2) + "\n");
 }
 
-Status write_hf_folder(const std::string& folder, const Json& config, const std::vector<OutputTensor>& tensors,
-                       const HfFolderOptions& options) {
+Status write_hf_folder(const std::string& folder, const Json& config,
+                       const std::vector<OutputTensor>& tensors, const HfFolderOptions& options) {
   BM_CHECK_OK(make_directories(folder));
   std::vector<size_t> shards = plan_shards(tensors, options.shard_bytes);
   size_t count = shards.empty() ? 1 : shards.back() + 1;
@@ -125,7 +127,9 @@ Status write_hf_folder(const std::string& folder, const Json& config, const std:
   BM_TRY(uint64_t space, free_space(folder));
   // A shard being replaced still counts while its successor is written, so only a clear lack is refused.
   if (space < bytes && !options.resume)
-    return failed("needs " + format_bytes(bytes) + ", " + format_bytes(space) + " are free", "Free space or choose another folder").in(folder);
+    return failed("needs " + format_bytes(bytes) + ", " + format_bytes(space) + " are free",
+                  "Free space or choose another folder")
+        .in(folder);
   Progress progress(options.progress_label, "tensors", tensors.size());
   for (size_t i = 0; i < count; ++i)
     BM_CHECK_OK(write_shard(path_join(folder, shard_name(i, count)), parts[i], options, progress));
@@ -134,10 +138,17 @@ Status write_hf_folder(const std::string& folder, const Json& config, const std:
   return remove_stale(folder, count);
 }
 
-Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_folder, const std::string& to_folder,
+Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_folder,
+                                                      const std::string& to_folder,
                                                       bool with_generation_config) {
-  std::vector<std::string> names = {"tokenizer.json",     "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
-                                    "added_tokens.json",  "vocab.json",      "merges.txt",            "chat_template.jinja",
+  std::vector<std::string> names = {"tokenizer.json",
+                                    "tokenizer.model",
+                                    "tokenizer_config.json",
+                                    "special_tokens_map.json",
+                                    "added_tokens.json",
+                                    "vocab.json",
+                                    "merges.txt",
+                                    "chat_template.jinja",
                                     "chat_template.json"};
   if (with_generation_config) names.emplace_back("generation_config.json");
   BM_CHECK_OK(make_directories(to_folder));

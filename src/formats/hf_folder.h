@@ -26,9 +26,9 @@ struct OutputTensor {
 struct HfFolderOptions {
   uint64_t shard_bytes = 5'000'000'000;  // largest shard; a larger tensor gets a shard of its own
   SafetensorsMetadata metadata = {{"format", "pt"}};  // of each safetensors file
-  Json index_metadata;             // more members of index.json's "metadata", before the totals
-  bool total_parameters = true;    // transformers 5 writes it beside total_size
-  bool resume = true;              // a whole shard left by an interrupted run with the same header is kept
+  Json index_metadata;           // more members of index.json's "metadata", before the totals
+  bool total_parameters = true;  // transformers 5 writes it beside total_size
+  bool resume = true;            // a whole shard left by an interrupted run with the same header is kept
   std::string progress_label = "writing weights";
 };
 
@@ -36,8 +36,8 @@ struct HfFolderOptions {
 // model.safetensors.index.json, cut greedily in the order given (transformers'
 // split_torch_state_dict_into_shards). config null = no config.json. Files of other shard counts left
 // in `folder` are removed last. Stops between tensors when stop_requested().
-Status write_hf_folder(const std::string& folder, const Json& config, const std::vector<OutputTensor>& tensors,
-                       const HfFolderOptions& options = {});
+Status write_hf_folder(const std::string& folder, const Json& config,
+                       const std::vector<OutputTensor>& tensors, const HfFolderOptions& options = {});
 
 // The part of write_hf_folder that decides which tensor goes where: shard number of each tensor.
 std::vector<size_t> plan_shards(const std::vector<OutputTensor>& tensors, uint64_t shard_bytes);
@@ -49,7 +49,8 @@ Status write_config_json(const std::string& folder, const Json& config);
 // added_tokens.json, vocab.json, merges.txt, chat_template.jinja, chat_template.json, and, if asked,
 // generation_config.json. Returns the names copied; a failed copy is an error. From a .gguf file
 // tokenizer.json and tokenizer_config.json are made of its metadata.
-Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_folder, const std::string& to_folder,
+Result<std::vector<std::string>> copy_tokenizer_files(const std::string& from_folder,
+                                                      const std::string& to_folder,
                                                       bool with_generation_config = true);
 
 }  // namespace bm

@@ -59,12 +59,14 @@ void compare_config(Inspection& inspection) {
   const Json& config = inspection.config;
   if (!config.is_object()) return;
   auto problem = [&](const std::string& text) { inspection.problems.push_back(text); };
-  for (const char* key : {"model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"})
+  for (const char* key :
+       {"model_type", "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads"})
     if (!config.contains(key)) problem(std::string("config.json: \"") + key + "\" is missing");
   int64_t rows = rows_of(inspection, "model.embed_tokens.weight");
   const Json& vocab = config["vocab_size"];
   if (rows >= 0 && vocab.is_integer() && vocab.as_int() > rows)
-    problem("vocab_size " + vocab.dump() + " is larger than the embedding's " + std::to_string(rows) + " rows");
+    problem("vocab_size " + vocab.dump() + " is larger than the embedding's " + std::to_string(rows) +
+            " rows");
   const Json& layers = config["num_hidden_layers"];
   std::string last = layers.is_integer() ? "model.layers." + std::to_string(layers.as_int() - 1) + "." : "";
   bool adapter = rows < 0;
@@ -88,26 +90,30 @@ void check_values(const Checkpoint& checkpoint, Inspection& inspection) {
       auto decoded = checkpoint.get_f32(name);
       if (!decoded.ok()) continue;
       Shape shape{static_cast<int64_t>(decoded->size())};
-      bad = has_non_finite({DType::f32, shape, reinterpret_cast<const std::byte*>(decoded->data()), {}}, &first);
+      bad = has_non_finite({DType::f32, shape, reinterpret_cast<const std::byte*>(decoded->data()), {}},
+                           &first);
     } else {
       bad = has_non_finite(values->view, &first);
     }
-    if (bad) inspection.problems.push_back("tensor " + name + ": NaN or infinity at element " + std::to_string(first));
+    if (bad)
+      inspection.problems.push_back("tensor " + name + ": NaN or infinity at element " +
+                                    std::to_string(first));
   }
 }
 
 Result<Inspection> inspect_checkpoint(const std::string& path, const InspectOptions& options) {
   BM_TRY(Checkpoint checkpoint, Checkpoint::open(path));
   Inspection inspection;
-  inspection.kind = is_directory(path)        ? "Hugging Face folder"
-                    : checkpoint.is_gguf()    ? "GGUF file"
+  inspection.kind = is_directory(path)                                 ? "Hugging Face folder"
+                    : checkpoint.is_gguf()                             ? "GGUF file"
                     : ends_with(checkpoint.files()[0], ".safetensors") ? "safetensors file"
                                                                        : "PyTorch file";
   for (const std::string& file : checkpoint.files()) inspection.files.push_back(path_name(file));
   for (const std::string& name : checkpoint.names()) {
     BM_TRY(StoredTensor tensor, checkpoint.get(name));
-    inspection.tensors.push_back({name, std::string(tensor.blocks ? block_name(*tensor.blocks) : dtype_name(tensor.view.dtype)),
-                                  tensor.shape, tensor.view.bytes(), path_name(tensor.file)});
+    inspection.tensors.push_back(
+        {name, std::string(tensor.blocks ? block_name(*tensor.blocks) : dtype_name(tensor.view.dtype)),
+         tensor.shape, tensor.view.bytes(), path_name(tensor.file)});
   }
   inspection.config = checkpoint.config();
   inspection.facts = Json::object();
@@ -115,19 +121,22 @@ Result<Inspection> inspect_checkpoint(const std::string& path, const InspectOpti
     inspection.facts.set("quantization", inspection.config["quantization_config"]["quant_method"]);
   if (checkpoint.is_gguf()) {
     const Json& metadata = checkpoint.gguf_metadata();
-    if (metadata["tokenizer.chat_template"].is_string()) inspection.chat_template = metadata["tokenizer.chat_template"].as_string();
+    if (metadata["tokenizer.chat_template"].is_string())
+      inspection.chat_template = metadata["tokenizer.chat_template"].as_string();
     if (metadata["general.license"].is_string()) {
       inspection.licence = metadata["general.license"].as_string();
       inspection.licence_from = "general.license";
     }
     if (metadata["general.name"].is_string()) inspection.facts.set("name", metadata["general.name"]);
-    if (metadata["tokenizer.ggml.model"].is_string()) inspection.facts.set("tokenizer", metadata["tokenizer.ggml.model"]);
+    if (metadata["tokenizer.ggml.model"].is_string())
+      inspection.facts.set("tokenizer", metadata["tokenizer.ggml.model"]);
   } else if (is_directory(path)) {
     if (inspection.config.is_null()) inspection.problems.emplace_back("config.json is missing");
     find_licence(path, inspection);
     find_template(path, inspection);
     for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"})
-      if (exists(path_join(path, name)) && !inspection.facts.contains("tokenizer")) inspection.facts.set("tokenizer", name);
+      if (exists(path_join(path, name)) && !inspection.facts.contains("tokenizer"))
+        inspection.facts.set("tokenizer", name);
   }
   compare_config(inspection);
   if (options.values) check_values(checkpoint, inspection);
@@ -144,7 +153,8 @@ Result<Inspection> inspect_gguf(const std::string& path, const InspectOptions& o
   inspection.files = {path_name(path)};
   inspection.facts = Json::object({{"not usable here", whole.error().what()}});
   for (const GgufTensor& tensor : file.tensors())
-    inspection.tensors.push_back({tensor.name, ggml_type_name(tensor.type), tensor.shape, tensor.bytes, path_name(path)});
+    inspection.tensors.push_back(
+        {tensor.name, ggml_type_name(tensor.type), tensor.shape, tensor.bytes, path_name(path)});
   return inspection;
 }
 
@@ -153,14 +163,18 @@ Result<Inspection> inspect_corpus(const std::string& prefix) {
   Inspection inspection;
   inspection.kind = "Megatron corpus";
   inspection.files = {path_name(reader.path())};
-  inspection.facts = Json::object({{"sequences", Json(reader.sequences())}, {"documents", Json(reader.documents())},
-                                   {"tokens", Json(reader.tokens())}, {"stored as", dtype_name(reader.dtype())}});
+  inspection.facts = Json::object({{"sequences", Json(reader.sequences())},
+                                   {"documents", Json(reader.documents())},
+                                   {"tokens", Json(reader.tokens())},
+                                   {"stored as", dtype_name(reader.dtype())}});
   return inspection;
 }
 
 // adapter_config.json beside adapter_model.safetensors.
 Result<Inspection> inspect_adapter(const std::string& path) {
-  std::string weights = path_join(path, exists(path_join(path, "adapter_model.safetensors")) ? "adapter_model.safetensors" : "adapter_model.bin");
+  std::string weights =
+      path_join(path, exists(path_join(path, "adapter_model.safetensors")) ? "adapter_model.safetensors"
+                                                                           : "adapter_model.bin");
   BM_TRY(Inspection inspection, inspect_checkpoint(weights, {}));
   BM_TRY(Json config, read_json_file(path_join(path, "adapter_config.json")));
   inspection.kind = "PEFT adapter";
@@ -180,16 +194,27 @@ Json Inspection::json() const {
   for (const auto& tensor : tensors) {
     Json shape = Json::array();
     for (int64_t d : tensor.shape) shape.push_back(d);
-    list.push_back(Json::object({{"name", tensor.name}, {"dtype", tensor.type}, {"shape", shape}, {"bytes", Json(tensor.bytes)}, {"file", tensor.file}}));
+    list.push_back(Json::object({{"name", tensor.name},
+                                 {"dtype", tensor.type},
+                                 {"shape", shape},
+                                 {"bytes", Json(tensor.bytes)},
+                                 {"file", tensor.file}}));
     parameters += static_cast<uint64_t>(element_count(tensor.shape));
     bytes += tensor.bytes;
   }
   for (const auto& file : files) file_list.push_back(file);
   for (const auto& problem : problems) problem_list.push_back(problem);
-  return Json::object({{"path", path}, {"kind", kind}, {"files", file_list}, {"parameters", Json(parameters)}, {"bytes", Json(bytes)},
-                       {"facts", facts}, {"license", licence.empty() ? Json() : Json(licence)},
-                       {"chat_template", chat_template.empty() ? Json() : Json(chat_template)}, {"config", config},
-                       {"problems", problem_list}, {"tensors", list}});
+  return Json::object({{"path", path},
+                       {"kind", kind},
+                       {"files", file_list},
+                       {"parameters", Json(parameters)},
+                       {"bytes", Json(bytes)},
+                       {"facts", facts},
+                       {"license", licence.empty() ? Json() : Json(licence)},
+                       {"chat_template", chat_template.empty() ? Json() : Json(chat_template)},
+                       {"config", config},
+                       {"problems", problem_list},
+                       {"tensors", list}});
 }
 
 Result<Inspection> inspect(const std::string& path, const InspectOptions& options) {
@@ -199,7 +224,9 @@ Result<Inspection> inspect(const std::string& path, const InspectOptions& option
       if (exists(path_join(path, "tokens.idx"))) return inspect_corpus(path_join(path, "tokens"));
       return inspect_checkpoint(path, options);
     }
-    if (ends_with(path, ".idx") || (ends_with(path, ".bin") && exists(path.substr(0, path.size() - 4) + ".idx"))) return inspect_corpus(path);
+    if (ends_with(path, ".idx") ||
+        (ends_with(path, ".bin") && exists(path.substr(0, path.size() - 4) + ".idx")))
+      return inspect_corpus(path);
     if (ends_with(path, ".gguf")) return inspect_gguf(path, options);
     return inspect_checkpoint(path, options);
   };

@@ -21,9 +21,9 @@ struct Inspection {
   std::string path, kind;  // "Hugging Face folder", "GGUF file", …
   std::vector<std::string> files;
   std::vector<InspectedTensor> tensors;
-  Json config;               // of models
-  Json facts;                // ordered: name → value, for everything else worth saying
-  std::string chat_template; // "" = none
+  Json config;                // of models
+  Json facts;                 // ordered: name → value, for everything else worth saying
+  std::string chat_template;  // "" = none
   std::string licence, licence_from;
   std::vector<std::string> problems;  // what makes the thing unusable or doubtful
   Json json() const;

@@ -65,7 +65,8 @@ Result<JsonlReader> JsonlReader::open(const std::string& path) {
 Result<bool> JsonlReader::next_line(std::string& line) {
   while (true) {
     auto taken = state_->take(line);
-    if (!taken.ok()) return std::move(taken).error().in("line " + std::to_string(state_->line + 1)).in(state_->path);
+    if (!taken.ok())
+      return std::move(taken).error().in("line " + std::to_string(state_->line + 1)).in(state_->path);
     if (!*taken) return false;
     if (!trim(line).empty()) return true;
   }

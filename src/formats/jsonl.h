@@ -25,7 +25,7 @@ class JsonlReader {
   Result<bool> next(Json& value);
   // The next non-empty line as it is, without its line end.
   Result<bool> next_line(std::string& line);
-  uint64_t line() const;  // number of the last line returned, from 1
+  uint64_t line() const;      // number of the last line returned, from 1
   double share_read() const;  // of the file's bytes, 0..1, for progress
   const std::string& path() const;
 
@@ -45,8 +45,8 @@ class JsonlWriter {
   JsonlWriter(JsonlWriter&&) noexcept;
   JsonlWriter& operator=(JsonlWriter&&) noexcept;
   ~JsonlWriter();
-  Status write(const Json& value);             // compact: {"a":1}
-  Status write_line(std::string_view line);    // one line already encoded, without "\n"
+  Status write(const Json& value);           // compact: {"a":1}
+  Status write_line(std::string_view line);  // one line already encoded, without "\n"
   uint64_t lines() const;
   Status commit();
 

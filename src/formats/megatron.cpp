@@ -16,12 +16,18 @@ void put(std::string& out, T value) {
 
 Result<DType> dtype_of_code(uint8_t code) {
   switch (code) {
-    case 1: return DType::u8;
-    case 2: return DType::i8;
-    case 3: return DType::i16;
-    case 4: return DType::i32;
-    case 5: return DType::i64;
-    case 8: return DType::u16;
+    case 1:
+      return DType::u8;
+    case 2:
+      return DType::i8;
+    case 3:
+      return DType::i16;
+    case 4:
+      return DType::i32;
+    case 5:
+      return DType::i64;
+    case 8:
+      return DType::u16;
     default:
       return bad_input("dtype code " + std::to_string(code) + " is no integer type",
                        "Tokens are stored as uint16 or int32");
@@ -64,15 +70,18 @@ MegatronWriter::~MegatronWriter() = default;
 
 Result<MegatronWriter> MegatronWriter::create(const std::string& prefix, int64_t vocab_size) {
   BM_TRY(AtomicFile bin, AtomicFile::create(prefix + ".bin"));
-  return MegatronWriter(std::make_unique<State>(State{std::move(bin), prefix, vocab_size, vocab_size >= 65500, 0, 0, {}, {}, {0}, {}}));
+  return MegatronWriter(std::make_unique<State>(
+      State{std::move(bin), prefix, vocab_size, vocab_size >= 65500, 0, 0, {}, {}, {0}, {}}));
 }
 
 Status MegatronWriter::add_sequence(std::span<const int32_t> tokens) {
   if (tokens.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
-    return bad_input("a sequence of " + std::to_string(tokens.size()) + " tokens does not fit the format").in(state_->prefix + ".bin");
+    return bad_input("a sequence of " + std::to_string(tokens.size()) + " tokens does not fit the format")
+        .in(state_->prefix + ".bin");
   for (int32_t token : tokens)
     if (token < 0 || token >= state_->vocab)
-      return bad_input("token " + std::to_string(token) + " is outside the vocabulary of " + std::to_string(state_->vocab))
+      return bad_input("token " + std::to_string(token) + " is outside the vocabulary of " +
+                       std::to_string(state_->vocab))
           .in("sequence " + std::to_string(sequences()))
           .in(state_->prefix + ".bin");
   if (state_->wide) {
@@ -88,7 +97,9 @@ Status MegatronWriter::add_sequence(std::span<const int32_t> tokens) {
   return {};
 }
 
-void MegatronWriter::end_document() { state_->documents.push_back(static_cast<int64_t>(state_->lengths.size())); }
+void MegatronWriter::end_document() {
+  state_->documents.push_back(static_cast<int64_t>(state_->lengths.size()));
+}
 uint64_t MegatronWriter::sequences() const { return state_->lengths.size(); }
 uint64_t MegatronWriter::tokens() const { return state_->tokens; }
 
@@ -128,20 +139,23 @@ Result<MegatronReader> MegatronReader::open(const std::string& path) {
   size_t at = head;
   if (!copy_out(bytes, at, reader.lengths_, sequences) || !copy_out(bytes, at, reader.offsets_, sequences) ||
       !copy_out(bytes, at, reader.documents_, documents))
-    return bad("file is " + std::to_string(bytes.size()) + " bytes, too few for " + std::to_string(sequences) +
-               " sequences: truncated");
+    return bad("file is " + std::to_string(bytes.size()) + " bytes, too few for " +
+               std::to_string(sequences) + " sequences: truncated");
   uint64_t width = dtype_bits(reader.dtype_) / 8;
   for (uint64_t i = 0; i < sequences; ++i) {
     int64_t length = reader.lengths_[i], offset = reader.offsets_[i];
     if (length < 0 || offset < 0 || static_cast<uint64_t>(offset) > reader.bin_.size() ||
         static_cast<uint64_t>(length) * width > reader.bin_.size() - static_cast<uint64_t>(offset))
-      return bad("sequence " + std::to_string(i) + " (" + std::to_string(length) + " tokens at byte " + std::to_string(offset) +
-                 ") lies outside " + path_name(reader.bin_.path()) + " of " + std::to_string(reader.bin_.size()) + " bytes");
+      return bad("sequence " + std::to_string(i) + " (" + std::to_string(length) + " tokens at byte " +
+                 std::to_string(offset) + ") lies outside " + path_name(reader.bin_.path()) + " of " +
+                 std::to_string(reader.bin_.size()) + " bytes");
     reader.tokens_ += static_cast<uint64_t>(length);
   }
   for (uint64_t i = 0; i < documents; ++i)
-    if (reader.documents_[i] < (i ? reader.documents_[i - 1] : 0) || static_cast<uint64_t>(reader.documents_[i]) > sequences)
-      return bad("document " + std::to_string(i) + " starts at sequence " + std::to_string(reader.documents_[i]));
+    if (reader.documents_[i] < (i ? reader.documents_[i - 1] : 0) ||
+        static_cast<uint64_t>(reader.documents_[i]) > sequences)
+      return bad("document " + std::to_string(i) + " starts at sequence " +
+                 std::to_string(reader.documents_[i]));
   return reader;
 }
 
@@ -154,18 +168,24 @@ void MegatronReader::read(uint64_t sequence, int32_t* out) const {
     }
   };
   switch (dtype_) {
-    case DType::u8: return widen(uint8_t{});
-    case DType::i8: return widen(int8_t{});
-    case DType::i16: return widen(int16_t{});
-    case DType::i64: return widen(int64_t{});
-    case DType::u16: return widen(uint16_t{});
-    default: return widen(int32_t{});
+    case DType::u8:
+      return widen(uint8_t{});
+    case DType::i8:
+      return widen(int8_t{});
+    case DType::i16:
+      return widen(int16_t{});
+    case DType::i64:
+      return widen(int64_t{});
+    case DType::u16:
+      return widen(uint16_t{});
+    default:
+      return widen(int32_t{});
   }
 }
 
 Status write_npy_tokens(const std::string& path, std::span<const uint32_t> tokens, bool as_u16) {
-  std::string text = std::string("{'descr': '") + (as_u16 ? "<u2" : "<u4") + "', 'fortran_order': False, 'shape': (" +
-                     std::to_string(tokens.size()) + ",), }";
+  std::string text = std::string("{'descr': '") + (as_u16 ? "<u2" : "<u4") +
+                     "', 'fortran_order': False, 'shape': (" + std::to_string(tokens.size()) + ",), }";
   // Magic, version, length and text with its line end fill a multiple of 64 bytes.
   text.resize((10 + text.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
   text += '\n';
@@ -181,7 +201,8 @@ Status write_npy_tokens(const std::string& path, std::span<const uint32_t> token
   for (size_t i = 0; i < tokens.size(); i += 65536) {
     auto part = tokens.subspan(i, std::min<size_t>(65536, tokens.size() - i));
     for (uint32_t token : part)
-      if (token > 0xffff) return bad_input("token " + std::to_string(token) + " does not fit 16 bits").in(path);
+      if (token > 0xffff)
+        return bad_input("token " + std::to_string(token) + " does not fit 16 bits").in(path);
     narrow.assign(part.begin(), part.end());
     BM_CHECK_OK(file.append(std::as_bytes(std::span<const uint16_t>(narrow))));
   }

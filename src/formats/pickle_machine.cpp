@@ -14,13 +14,23 @@ Error malformed(const std::string& what) {
 }
 
 bool allowed_global(std::string_view name) {
-  constexpr std::array names = {
-      "collections OrderedDict",         "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor",
-      "torch._utils _rebuild_parameter", "torch DoubleStorage",             "torch FloatStorage",
-      "torch HalfStorage",               "torch BFloat16Storage",           "torch LongStorage",
-      "torch IntStorage",                "torch ShortStorage",              "torch CharStorage",
-      "torch ByteStorage",               "torch BoolStorage",               "torch Float8_e4m3fnStorage",
-      "torch Float8_e5m2Storage",        "torch Size"};
+  constexpr std::array names = {"collections OrderedDict",
+                                "torch._utils _rebuild_tensor_v2",
+                                "torch._utils _rebuild_tensor",
+                                "torch._utils _rebuild_parameter",
+                                "torch DoubleStorage",
+                                "torch FloatStorage",
+                                "torch HalfStorage",
+                                "torch BFloat16Storage",
+                                "torch LongStorage",
+                                "torch IntStorage",
+                                "torch ShortStorage",
+                                "torch CharStorage",
+                                "torch ByteStorage",
+                                "torch BoolStorage",
+                                "torch Float8_e4m3fnStorage",
+                                "torch Float8_e5m2Storage",
+                                "torch Size"};
   for (const char* known : names)
     if (name == known) return true;
   return false;
@@ -104,7 +114,8 @@ Status PickleMachine::set_items(bool many) {
     items = {key, item};
   }
   if (items.size() % 2 != 0) return malformed("has a key without a value");
-  if (stack_.empty() || value(stack_.back()).kind != Kind::dict) return malformed("sets an item of what is no dictionary");
+  if (stack_.empty() || value(stack_.back()).kind != Kind::dict)
+    return malformed("sets an item of what is no dictionary");
   auto& target = value(stack_.back()).items;
   target.insert(target.end(), items.begin(), items.end());
   return {};
@@ -118,7 +129,8 @@ Status PickleMachine::append_items(bool many) {
     BM_TRY(uint32_t item, pop());
     items = {item};
   }
-  if (stack_.empty() || value(stack_.back()).kind != Kind::list) return malformed("appends to what is no list");
+  if (stack_.empty() || value(stack_.back()).kind != Kind::list)
+    return malformed("appends to what is no list");
   auto& target = value(stack_.back()).items;
   target.insert(target.end(), items.begin(), items.end());
   return {};
@@ -174,8 +186,7 @@ Status PickleMachine::reduce() {
   BM_TRY(uint32_t arguments, pop());
   BM_TRY(uint32_t callable, pop());
   if (value(arguments).kind != Kind::tuple) return malformed("calls with arguments that are no tuple");
-  if (value(callable).kind != Kind::global)
-    return malformed("calls what is no known function");
+  if (value(callable).kind != Kind::global) return malformed("calls what is no known function");
   const std::string& name = value(callable).text;
   if (value(arguments).items.size() > 16) return malformed("calls a function with more than 16 arguments");
   const auto items = value(arguments).items;
@@ -196,7 +207,8 @@ Status PickleMachine::reduce() {
     stack_.push_back(items[0]);
     return {};
   } else if (name == "torch._utils _rebuild_parameter") {
-    if (items.empty() || value(items[0]).kind != Kind::tensor) return malformed("builds a parameter of what is no tensor");
+    if (items.empty() || value(items[0]).kind != Kind::tensor)
+      return malformed("builds a parameter of what is no tensor");
     stack_.push_back(items[0]);
     return {};
   } else if (name.starts_with("torch._utils _rebuild_tensor")) {
@@ -219,7 +231,8 @@ Status PickleMachine::build() {
 
 Status PickleMachine::persistent() {
   BM_TRY(uint32_t id, pop());
-  if (value(id).kind != Kind::tuple || value(id).items.size() > 16) return malformed("refers to a storage by what is no tuple");
+  if (value(id).kind != Kind::tuple || value(id).items.size() > 16)
+    return malformed("refers to a storage by what is no tuple");
   PickleValue storage;
   storage.kind = Kind::storage;
   storage.items = value(id).items;
@@ -229,28 +242,51 @@ Status PickleMachine::persistent() {
 Status PickleMachine::container_opcode(uint8_t opcode, bool& known) {
   PickleValue container;
   switch (opcode) {
-    case '(': marks_.push_back(stack_.size()); return {};
-    case '}': container.kind = Kind::dict; return push(std::move(container));
-    case ']': container.kind = Kind::list; return push(std::move(container));
-    case ')': return build_tuple(0);
-    case 0x85: return build_tuple(1);
-    case 0x86: return build_tuple(2);
-    case 0x87: return build_tuple(3);
-    case 't': container.kind = Kind::tuple; break;
-    case 'l': container.kind = Kind::list; break;
-    case 'd': container.kind = Kind::dict; break;
-    case 's': return set_items(false);
-    case 'u': return set_items(true);
-    case 'a': return append_items(false);
-    case 'e': return append_items(true);
+    case '(':
+      marks_.push_back(stack_.size());
+      return {};
+    case '}':
+      container.kind = Kind::dict;
+      return push(std::move(container));
+    case ']':
+      container.kind = Kind::list;
+      return push(std::move(container));
+    case ')':
+      return build_tuple(0);
+    case 0x85:
+      return build_tuple(1);
+    case 0x86:
+      return build_tuple(2);
+    case 0x87:
+      return build_tuple(3);
+    case 't':
+      container.kind = Kind::tuple;
+      break;
+    case 'l':
+      container.kind = Kind::list;
+      break;
+    case 'd':
+      container.kind = Kind::dict;
+      break;
+    case 's':
+      return set_items(false);
+    case 'u':
+      return set_items(true);
+    case 'a':
+      return append_items(false);
+    case 'e':
+      return append_items(true);
     case '1': {
       std::vector<uint32_t> dropped;
       return pop_to_mark(dropped);
     }
-    default: known = false; return {};
+    default:
+      known = false;
+      return {};
   }
   BM_CHECK_OK(pop_to_mark(container.items));
-  if (container.kind == Kind::dict && container.items.size() % 2) return malformed("has a key without a value");
+  if (container.kind == Kind::dict && container.items.size() % 2)
+    return malformed("has a key without a value");
   return push(std::move(container));
 }
 
@@ -262,14 +298,20 @@ Status PickleMachine::scalar_opcode(uint8_t opcode, bool& known) {
     return push_text(length);
   };
   switch (opcode) {
-    case 'N': scalar.kind = Kind::none; return push(std::move(scalar));
-    case 0x88: case 0x89:
+    case 'N':
+      scalar.kind = Kind::none;
+      return push(std::move(scalar));
+    case 0x88:
+    case 0x89:
       scalar.kind = Kind::boolean;
       scalar.integer = opcode == 0x88;
       return push(std::move(scalar));
-    case 'J': case 'K': case 'M': {
+    case 'J':
+    case 'K':
+    case 'M': {
       BM_TRY(uint64_t bits, read_unsigned(opcode == 'J' ? 4 : opcode == 'K' ? 1 : 2));
-      scalar.integer = opcode == 'J' ? static_cast<int32_t>(static_cast<uint32_t>(bits)) : static_cast<int64_t>(bits);
+      scalar.integer =
+          opcode == 'J' ? static_cast<int32_t>(static_cast<uint32_t>(bits)) : static_cast<int64_t>(bits);
       return push(std::move(scalar));
     }
     case 'G': {  // big-endian double
@@ -278,25 +320,39 @@ Status PickleMachine::scalar_opcode(uint8_t opcode, bool& known) {
       scalar.real = std::bit_cast<double>(__builtin_bswap64(bits));
       return push(std::move(scalar));
     }
-    case 0x8a: case 0x8b: {
+    case 0x8a:
+    case 0x8b: {
       BM_TRY(uint64_t length, read_unsigned(opcode == 0x8a ? 1 : 4));
       return push_long(length);
     }
-    case 'X': case 'T': case 'B': return sized_text(4);
-    case 0x8c: case 'U': case 'C': return sized_text(1);
-    case 0x8d: case 0x8e: return sized_text(8);
-    default: known = false; return {};
+    case 'X':
+    case 'T':
+    case 'B':
+      return sized_text(4);
+    case 0x8c:
+    case 'U':
+    case 'C':
+      return sized_text(1);
+    case 0x8d:
+    case 0x8e:
+      return sized_text(8);
+    default:
+      known = false;
+      return {};
   }
 }
 
 Status PickleMachine::memo_opcode(uint8_t opcode, bool& known) {
   switch (opcode) {
-    case 'q': case 'r': {
+    case 'q':
+    case 'r': {
       BM_TRY(uint64_t slot, read_unsigned(opcode == 'q' ? 1 : 4));
       return put(slot);
     }
-    case 0x94: return put(memo_.size());
-    case 'h': case 'j': {
+    case 0x94:
+      return put(memo_.size());
+    case 'h':
+    case 'j': {
       BM_TRY(uint64_t slot, read_unsigned(opcode == 'h' ? 1 : 4));
       return get(slot);
     }
@@ -305,17 +361,25 @@ Status PickleMachine::memo_opcode(uint8_t opcode, bool& known) {
       static_cast<void>(dropped);
       return {};
     }
-    case 0x80: case 0x95: {  // protocol number, frame length: nothing to do
+    case 0x80:
+    case 0x95: {  // protocol number, frame length: nothing to do
       BM_TRY(uint64_t ignored, read_unsigned(opcode == 0x80 ? 1 : 8));
       static_cast<void>(ignored);
       return {};
     }
-    case 'c': return push_line_global();
-    case 0x93: return push_stack_global();
-    case 'R': return reduce();
-    case 'b': return build();
-    case 'Q': return persistent();
-    default: known = false; return {};
+    case 'c':
+      return push_line_global();
+    case 0x93:
+      return push_stack_global();
+    case 'R':
+      return reduce();
+    case 'b':
+      return build();
+    case 'Q':
+      return persistent();
+    default:
+      known = false;
+      return {};
   }
 }
 
@@ -339,7 +403,8 @@ Result<uint32_t> PickleMachine::run(std::span<const std::byte> bytes, size_t& po
     known = true;
     BM_CHECK_OK(memo_opcode(static_cast<uint8_t>(opcode), known).in(place()));
     if (!known)
-      return malformed("uses opcode " + std::to_string(opcode) + ", which a state dict does not need").in(place());
+      return malformed("uses opcode " + std::to_string(opcode) + ", which a state dict does not need")
+          .in(place());
   }
   position = position_;
   if (stack_.size() != 1 || !marks_.empty()) return malformed("ends with other than one value");

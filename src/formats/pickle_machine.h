@@ -15,13 +15,25 @@
 namespace bm {
 
 struct PickleValue {
-  enum class Kind : uint8_t { none, boolean, integer, real, text, tuple, list, dict, global, storage, tensor };
+  enum class Kind : uint8_t {
+    none,
+    boolean,
+    integer,
+    real,
+    text,
+    tuple,
+    list,
+    dict,
+    global,
+    storage,
+    tensor
+  };
   Kind kind = Kind::none;
-  int64_t integer = 0;             // boolean, integer
+  int64_t integer = 0;  // boolean, integer
   double real = 0;
-  std::string text;                // text; global: "module name"
-  std::vector<uint32_t> items;     // tuple, list: elements; dict: key, value, key, value, …;
-                                   // storage: the persistent id's tuple; tensor: arguments of its rebuild
+  std::string text;             // text; global: "module name"
+  std::vector<uint32_t> items;  // tuple, list: elements; dict: key, value, key, value, …;
+                                // storage: the persistent id's tuple; tensor: arguments of its rebuild
 };
 
 class PickleMachine {

@@ -19,13 +19,18 @@ Error malformed(const std::string& what) {
 }
 
 Result<DType> storage_dtype(std::string_view global) {
-  constexpr std::pair<std::string_view, DType> types[] = {
-      {"torch DoubleStorage", DType::f64}, {"torch FloatStorage", DType::f32},
-      {"torch HalfStorage", DType::f16},   {"torch BFloat16Storage", DType::bf16},
-      {"torch LongStorage", DType::i64},   {"torch IntStorage", DType::i32},
-      {"torch ShortStorage", DType::i16},  {"torch CharStorage", DType::i8},
-      {"torch ByteStorage", DType::u8},    {"torch BoolStorage", DType::boolean},
-      {"torch Float8_e4m3fnStorage", DType::f8_e4m3}, {"torch Float8_e5m2Storage", DType::f8_e5m2}};
+  constexpr std::pair<std::string_view, DType> types[] = {{"torch DoubleStorage", DType::f64},
+                                                          {"torch FloatStorage", DType::f32},
+                                                          {"torch HalfStorage", DType::f16},
+                                                          {"torch BFloat16Storage", DType::bf16},
+                                                          {"torch LongStorage", DType::i64},
+                                                          {"torch IntStorage", DType::i32},
+                                                          {"torch ShortStorage", DType::i16},
+                                                          {"torch CharStorage", DType::i8},
+                                                          {"torch ByteStorage", DType::u8},
+                                                          {"torch BoolStorage", DType::boolean},
+                                                          {"torch Float8_e4m3fnStorage", DType::f8_e4m3},
+                                                          {"torch Float8_e5m2Storage", DType::f8_e5m2}};
   for (auto [name, type] : types)
     if (name == global) return type;
   return malformed("storage of type " + std::string(global));
@@ -48,9 +53,10 @@ Result<std::vector<int64_t>> integers(const PickleMachine& machine, uint32_t ind
 // ('storage', type, key, device, elements[, view])
 Result<std::string> add_storage(const PickleMachine& machine, uint32_t index, PickledStateDict& dict) {
   const PickleValue& storage = machine.at(index);
-  if (storage.kind != Kind::storage || storage.items.size() < 5 || machine.at(storage.items[0]).text != "storage" ||
-      machine.at(storage.items[1]).kind != Kind::global || machine.at(storage.items[2]).kind != Kind::text ||
-      machine.at(storage.items[4]).kind != Kind::integer || machine.at(storage.items[4]).integer < 0)
+  if (storage.kind != Kind::storage || storage.items.size() < 5 ||
+      machine.at(storage.items[0]).text != "storage" || machine.at(storage.items[1]).kind != Kind::global ||
+      machine.at(storage.items[2]).kind != Kind::text || machine.at(storage.items[4]).kind != Kind::integer ||
+      machine.at(storage.items[4]).integer < 0)
     return malformed("a storage is described in an unknown way");
   if (storage.items.size() > 5 && machine.at(storage.items[5]).kind != Kind::none)
     return malformed("a storage is a view of another one (torch < 0.4)");
@@ -81,15 +87,16 @@ Status check_extent(const PickledTensor& tensor, const PickledStorage& storage) 
   if (tensor.strides.size() != tensor.shape.size()) return malformed("strides and shape differ in length");
   int64_t count = 1;
   for (int64_t dimension : tensor.shape)
-    if (__builtin_mul_overflow(count, dimension, &count)) return malformed("shape " + shape_text(tensor.shape) + " is too large");
+    if (__builtin_mul_overflow(count, dimension, &count))
+      return malformed("shape " + shape_text(tensor.shape) + " is too large");
   BM_TRY(int64_t needed, reach(tensor));
   if (needed > storage.count)
-    return malformed("shape " + shape_text(tensor.shape) + " needs " + std::to_string(needed) + " elements, its storage " +
-                     tensor.storage + " has " + std::to_string(storage.count));
+    return malformed("shape " + shape_text(tensor.shape) + " needs " + std::to_string(needed) +
+                     " elements, its storage " + tensor.storage + " has " + std::to_string(storage.count));
   // A few bytes could stand for terabytes by strides of 0.
   if (count > storage.count && count - storage.count > int64_t{1} << 20)
-    return malformed("shape " + shape_text(tensor.shape) + " repeats its storage of " + std::to_string(storage.count) +
-                     " elements");
+    return malformed("shape " + shape_text(tensor.shape) + " repeats its storage of " +
+                     std::to_string(storage.count) + " elements");
   return {};
 }
 
@@ -162,7 +169,8 @@ Result<PickledStateDict> read_state_dict_pickle(std::span<const std::byte> bytes
 
 bool looks_like_pytorch(std::span<const std::byte> bytes) {
   constexpr unsigned char zip[] = {'P', 'K', 3, 4};
-  constexpr unsigned char legacy[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
+  constexpr unsigned char legacy[] = {0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c, 0x46,
+                                      0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, '.'};
   return (bytes.size() >= sizeof zip && !std::memcmp(bytes.data(), zip, sizeof zip)) ||
          (bytes.size() >= sizeof legacy && !std::memcmp(bytes.data(), legacy, sizeof legacy));
 }
@@ -178,10 +186,13 @@ Status PytorchFile::open_zip(State& state) const {
     prefix = member.name.substr(0, member.name.size() - 8);
   }
   if (!pickle) return bad_input("is a zip without data.pkl, so no PyTorch weight file");
-  if (pickle->method != 0) return malformed("member " + pickle->name + " is compressed, which torch.save never does");
+  if (pickle->method != 0)
+    return malformed("member " + pickle->name + " is compressed, which torch.save never does");
   uint32_t crc = static_cast<uint32_t>(
       crc32_z(0, reinterpret_cast<const Bytef*>(pickle->data.data()), pickle->data.size()));
-  if (crc != pickle->crc32) return bad_input("member " + pickle->name + ": checksum differs", "The file is damaged; download it again");
+  if (crc != pickle->crc32)
+    return bad_input("member " + pickle->name + ": checksum differs",
+                     "The file is damaged; download it again");
   size_t position = 0;
   BM_TRY(state.pickled, read_state_dict_pickle(pickle->data, position).in(pickle->name));
   for (const ZipMember& member : members) {
@@ -189,7 +200,8 @@ Status PytorchFile::open_zip(State& state) const {
         std::string_view(reinterpret_cast<const char*>(member.data.data()), member.data.size()) == "big")
       return malformed("was saved on a big-endian machine, which is not supported");
     if (!starts_with(member.name, prefix + "data/")) continue;
-    if (member.method != 0) return malformed("member " + member.name + " is compressed, which torch.save never does");
+    if (member.method != 0)
+      return malformed("member " + member.name + " is compressed, which torch.save never does");
     state.storages.emplace(member.name.substr(prefix.size() + 5), member.data);
   }
   return {};
@@ -215,7 +227,8 @@ Status PytorchFile::open_legacy(State& state) const {
     int64_t count;
     std::memcpy(&count, bytes.data() + position, 8);
     position += 8;
-    if (described == state.pickled.storages.end()) return malformed("storage " + key + " belongs to no tensor");
+    if (described == state.pickled.storages.end())
+      return malformed("storage " + key + " belongs to no tensor");
     uint64_t size = static_cast<uint64_t>(count) * (dtype_bits(described->second.dtype) / 8);
     if (count != described->second.count || size > bytes.size() - position)
       return malformed("storage " + key + " is cut off");
@@ -241,7 +254,8 @@ Result<PytorchFile> PytorchFile::open(const std::string& path) {
     if (found == state->storages.end())
       return bad_input("storage " + key + " is missing", "The file is damaged; download it again").in(path);
     uint64_t size = 0;
-    if (__builtin_mul_overflow(static_cast<uint64_t>(described.count), uint64_t{dtype_bits(described.dtype) / 8}, &size) ||
+    if (__builtin_mul_overflow(static_cast<uint64_t>(described.count),
+                               uint64_t{dtype_bits(described.dtype) / 8}, &size) ||
         size > found->second.size())
       return bad_input("storage " + key + " has " + std::to_string(found->second.size()) + " bytes where " +
                            std::to_string(described.count) + " elements are promised: truncated",
@@ -261,7 +275,8 @@ const PickledTensor* PytorchFile::find(std::string_view name) const {
 
 Result<TensorView> PytorchFile::view(const PickledTensor& tensor) const {
   size_t element = dtype_bits(tensor.dtype) / 8;
-  const std::byte* start = state_->storages.at(tensor.storage).data() + static_cast<size_t>(tensor.offset) * element;
+  const std::byte* start =
+      state_->storages.at(tensor.storage).data() + static_cast<size_t>(tensor.offset) * element;
   TensorView dense{tensor.dtype, tensor.shape, start, state_};
   bool empty = dense.count() == 0;
   if (empty || (tensor.contiguous() && reinterpret_cast<uintptr_t>(start) % element == 0)) return dense;

@@ -55,8 +55,7 @@ Result<uint64_t> checked_bits(const SafetensorsEntry& entry) {
 }
 
 Result<Shape> parse_shape(const Json& json) {
-  if (!json.is_array())
-    return malformed("\"shape\" is missing or no list", "InvalidHeaderDeserialization");
+  if (!json.is_array()) return malformed("\"shape\" is missing or no list", "InvalidHeaderDeserialization");
   Shape shape;
   for (const Json& dimension : json.items()) {
     if (dimension.type() == Json::Type::unsigned_integer)
@@ -74,7 +73,8 @@ Result<SafetensorsEntry> parse_entry(const std::string& name, const Json& json) 
   entry.name = name;
   if (!json.is_object()) return malformed("is no object", "InvalidHeaderDeserialization");
   const Json& dtype = json["dtype"];
-  if (!dtype.is_string()) return malformed("\"dtype\" is missing or no string", "InvalidHeaderDeserialization");
+  if (!dtype.is_string())
+    return malformed("\"dtype\" is missing or no string", "InvalidHeaderDeserialization");
   auto known = dtype_from_safetensors(dtype.as_string());
   if (!known) return malformed("unknown dtype \"" + dtype.as_string() + "\"", "InvalidHeaderDeserialization");
   entry.dtype = *known;
@@ -95,8 +95,7 @@ Result<SafetensorsMetadata> parse_metadata(const Json& json) {
   if (json.is_null()) return metadata;
   if (!json.is_object()) return malformed("is no object", "InvalidHeaderDeserialization");
   for (const auto& [key, value] : json.members()) {
-    if (!value.is_string())
-      return malformed("\"" + key + "\" is no string", "InvalidHeaderDeserialization");
+    if (!value.is_string()) return malformed("\"" + key + "\" is no string", "InvalidHeaderDeserialization");
     metadata.emplace_back(key, value.as_string());
   }
   return metadata;
@@ -109,9 +108,10 @@ Status check_entries(const std::vector<SafetensorsEntry>& entries) {
     std::string place = "tensor " + entry.name;
     if (entry.begin != position || entry.end < entry.begin)
       return malformed("data_offsets [" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) +
-                           "] " + (entry.end < entry.begin  ? "run backwards"
-                                   : entry.begin < position ? "overlap the tensor before"
-                                                            : "leave a hole after the tensor before") +
+                           "] " +
+                           (entry.end < entry.begin  ? "run backwards"
+                            : entry.begin < position ? "overlap the tensor before"
+                                                     : "leave a hole after the tensor before") +
                            ", which ends at " + std::to_string(position),
                        "InvalidOffset", std::string(download_again))
           .in(place);
@@ -159,7 +159,8 @@ Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> by
   BM_TRY(uint64_t length, header_length(bytes, file_size));
   std::span<const std::byte> json_bytes = bytes.subspan(8, static_cast<size_t>(length));
   while (!json_bytes.empty() && is_json_space(json_bytes.front())) json_bytes = json_bytes.subspan(1);
-  while (!json_bytes.empty() && is_json_space(json_bytes.back())) json_bytes = json_bytes.first(json_bytes.size() - 1);
+  while (!json_bytes.empty() && is_json_space(json_bytes.back()))
+    json_bytes = json_bytes.first(json_bytes.size() - 1);
   std::string_view text(reinterpret_cast<const char*>(json_bytes.data()), json_bytes.size());
   if (!valid_utf8(text))
     return malformed("header is not UTF-8", "InvalidHeader", std::string(download_again));
@@ -189,10 +190,10 @@ Result<SafetensorsHeader> parse_safetensors_header(std::span<const std::byte> by
   uint64_t data = header.entries.empty() ? 0 : header.entries.back().end;
   uint64_t promised = 0;
   if (__builtin_add_overflow(header.data_start, data, &promised) || promised != file_size)
-    return malformed("file is " + std::to_string(file_size) + " bytes, header promises " +
-                         std::to_string(promised) + (file_size < promised ? ": truncated" : ": bytes follow the last tensor"),
-                     "MetadataIncompleteBuffer",
-                     file_size < promised ? "Download it again" : std::string(download_again));
+    return malformed(
+        "file is " + std::to_string(file_size) + " bytes, header promises " + std::to_string(promised) +
+            (file_size < promised ? ": truncated" : ": bytes follow the last tensor"),
+        "MetadataIncompleteBuffer", file_size < promised ? "Download it again" : std::string(download_again));
   return header;
 }
 

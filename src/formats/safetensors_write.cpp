@@ -11,11 +11,11 @@ namespace {
 
 // Rank of a dtype in the reference's order of writing, the most strictly aligned first.
 int write_rank(DType type) {
-  constexpr DType order[] = {DType::u64,         DType::i64,     DType::f64,     DType::c64,     DType::f32,
-                             DType::u32,         DType::i32,     DType::bf16,    DType::f16,     DType::u16,
-                             DType::i16,         DType::f8_e5m2fnuz, DType::f8_e4m3fnuz, DType::f8_e8m0,
-                             DType::f8_e4m3,     DType::f8_e5m2, DType::i8,      DType::u8,      DType::f6_e3m2,
-                             DType::f6_e2m3,     DType::f4,      DType::boolean};
+  constexpr DType order[] = {
+      DType::u64,         DType::i64,     DType::f64,     DType::c64,     DType::f32, DType::u32,
+      DType::i32,         DType::bf16,    DType::f16,     DType::u16,     DType::i16, DType::f8_e5m2fnuz,
+      DType::f8_e4m3fnuz, DType::f8_e8m0, DType::f8_e4m3, DType::f8_e5m2, DType::i8,  DType::u8,
+      DType::f6_e3m2,     DType::f6_e2m3, DType::f4,      DType::boolean};
   return static_cast<int>(std::find(std::begin(order), std::end(order), type) - std::begin(order));
 }
 
@@ -62,17 +62,18 @@ Result<SafetensorsLayout> plan_safetensors(const std::vector<TensorSpec>& tensor
     layout.offsets[i] = position;
     uint64_t end = position + tensor.bytes();
     if (json.size() > 1) json += ',';
-    json += json_quote(tensor.name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor.dtype)) + "\",\"shape\":[";
-    for (size_t d = 0; d < tensor.shape.size(); ++d)
-      json += (d ? "," : "") + std::to_string(tensor.shape[d]);
+    json +=
+        json_quote(tensor.name) + ":{\"dtype\":\"" + std::string(dtype_name(tensor.dtype)) + "\",\"shape\":[";
+    for (size_t d = 0; d < tensor.shape.size(); ++d) json += (d ? "," : "") + std::to_string(tensor.shape[d]);
     json += "],\"data_offsets\":[" + std::to_string(position) + "," + std::to_string(end) + "]}";
     position = end;
   }
   json += '}';
   json.resize((json.size() + 7) / 8 * 8, ' ');
   if (json.size() > max_safetensors_header)
-    return bad_input("the header would have " + std::to_string(json.size()) + " bytes, above the format's limit of " +
-                         std::to_string(max_safetensors_header) + " (HeaderTooLarge)",
+    return bad_input("the header would have " + std::to_string(json.size()) +
+                         " bytes, above the format's limit of " + std::to_string(max_safetensors_header) +
+                         " (HeaderTooLarge)",
                      "Write more shards");
   for (int shift = 0; shift < 64; shift += 8)
     layout.header += static_cast<char>(static_cast<uint64_t>(json.size()) >> shift & 0xff);
@@ -91,7 +92,10 @@ struct SafetensorsWriter::State {
   std::vector<bool> written;
 
   State(AtomicFile f, std::string p, std::vector<TensorSpec> t, SafetensorsLayout l)
-      : file(std::move(f)), path(std::move(p)), tensors(std::move(t)), layout(std::move(l)),
+      : file(std::move(f)),
+        path(std::move(p)),
+        tensors(std::move(t)),
+        layout(std::move(l)),
         written(tensors.size()) {}
 };
 
@@ -115,8 +119,8 @@ const std::vector<size_t>& SafetensorsWriter::order() const { return state_->lay
 Status SafetensorsWriter::write(size_t index, std::span<const std::byte> bytes) {
   const TensorSpec& tensor = state_->tensors[index];
   if (bytes.size() != tensor.bytes())
-    return failed("got " + std::to_string(bytes.size()) + " bytes where shape " + shape_text(tensor.shape) + " of " +
-                  std::string(dtype_name(tensor.dtype)) + " has " + std::to_string(tensor.bytes()))
+    return failed("got " + std::to_string(bytes.size()) + " bytes where shape " + shape_text(tensor.shape) +
+                  " of " + std::string(dtype_name(tensor.dtype)) + " has " + std::to_string(tensor.bytes()))
         .in("tensor " + tensor.name)
         .in(state_->path);
   BM_CHECK_OK(state_->file.write_at(state_->layout.offsets[index], bytes));
@@ -135,7 +139,8 @@ Status SafetensorsWriter::commit() {
 Status write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                          const SafetensorsMetadata& metadata) {
   std::vector<TensorSpec> specs;
-  for (const NamedTensor& tensor : tensors) specs.push_back({tensor.name, tensor.view.dtype, tensor.view.shape});
+  for (const NamedTensor& tensor : tensors)
+    specs.push_back({tensor.name, tensor.view.dtype, tensor.view.shape});
   BM_TRY(SafetensorsWriter writer, SafetensorsWriter::create(path, std::move(specs), metadata));
   for (size_t i : writer.order()) BM_CHECK_OK(writer.write(i, tensors[i].view.span()));
   return writer.commit();

@@ -14,7 +14,9 @@ T read_at(std::span<const std::byte> bytes, uint64_t offset) {
   return value;
 }
 
-Error damaged(const std::string& what) { return bad_input("zip: " + what, "The file is cut off or damaged; download it again"); }
+Error damaged(const std::string& what) {
+  return bad_input("zip: " + what, "The file is cut off or damaged; download it again");
+}
 
 struct Directory {
   uint64_t offset = 0, size = 0, entries = 0;
@@ -27,8 +29,10 @@ Result<Directory> find_directory(std::span<const std::byte> file) {
   uint64_t first = last > 0xffff ? last - 0xffff : 0;
   for (uint64_t at = last + 1; at-- > first;) {
     if (read_at<uint32_t>(file, at) != 0x06054b50) continue;
-    Directory directory{read_at<uint32_t>(file, at + 16), read_at<uint32_t>(file, at + 12), read_at<uint16_t>(file, at + 10)};
-    bool zip64 = directory.offset == 0xffffffff || directory.size == 0xffffffff || directory.entries == 0xffff;
+    Directory directory{read_at<uint32_t>(file, at + 16), read_at<uint32_t>(file, at + 12),
+                        read_at<uint16_t>(file, at + 10)};
+    bool zip64 =
+        directory.offset == 0xffffffff || directory.size == 0xffffffff || directory.entries == 0xffff;
     if (zip64 && at >= 20 && read_at<uint32_t>(file, at - 20) == 0x07064b50) {
       uint64_t record = read_at<uint64_t>(file, at - 20 + 8);
       if (file.size() < 56 || record > file.size() - 56 || read_at<uint32_t>(file, record) != 0x06064b50)
@@ -45,7 +49,8 @@ Result<Directory> find_directory(std::span<const std::byte> file) {
 }
 
 // Sizes and offset that did not fit 32 bits stand in extra field 1, in this order, only those needed.
-Status read_zip64_extra(std::span<const std::byte> extra, uint64_t& plain, uint64_t& packed, uint64_t& offset) {
+Status read_zip64_extra(std::span<const std::byte> extra, uint64_t& plain, uint64_t& packed,
+                        uint64_t& offset) {
   uint64_t at = 0;
   while (at + 4 <= extra.size()) {
     uint16_t id = read_at<uint16_t>(extra, at), size = read_at<uint16_t>(extra, at + 2);
@@ -73,7 +78,8 @@ Result<std::vector<ZipMember>> read_zip_directory(std::span<const std::byte> fil
   std::unordered_set<std::string> seen;
   uint64_t at = directory.offset, end = directory.offset + directory.size;
   for (uint64_t i = 0; i < directory.entries; ++i) {
-    if (end - at < 46 || read_at<uint32_t>(file, at) != 0x02014b50) return damaged("its directory is damaged");
+    if (end - at < 46 || read_at<uint32_t>(file, at) != 0x02014b50)
+      return damaged("its directory is damaged");
     uint64_t packed = read_at<uint32_t>(file, at + 20), plain = read_at<uint32_t>(file, at + 24);
     uint64_t name_size = read_at<uint16_t>(file, at + 28), extra_size = read_at<uint16_t>(file, at + 30);
     uint64_t comment_size = read_at<uint16_t>(file, at + 32), offset = read_at<uint32_t>(file, at + 42);

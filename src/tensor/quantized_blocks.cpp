@@ -14,8 +14,9 @@ struct BlockLayout {
   int64_t elements, bytes;
 };
 
-constexpr BlockLayout layouts[] = {{"Q4_0", 32, 18}, {"Q4_1", 32, 20},   {"Q5_0", 32, 22},   {"Q5_1", 32, 24},
-                                   {"Q8_0", 32, 34}, {"Q4_K", 256, 144}, {"Q5_K", 256, 176}, {"Q6_K", 256, 210}};
+constexpr BlockLayout layouts[] = {{"Q4_0", 32, 18},   {"Q4_1", 32, 20},  {"Q5_0", 32, 22},
+                                   {"Q5_1", 32, 24},   {"Q8_0", 32, 34},  {"Q4_K", 256, 144},
+                                   {"Q5_K", 256, 176}, {"Q6_K", 256, 210}};
 
 const BlockLayout& layout(BlockType type) { return layouts[static_cast<size_t>(type)]; }
 

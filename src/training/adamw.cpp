@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <cctype>
+#include <cmath>
 #include <string>
 
 #include "base/file.h"
@@ -49,7 +49,8 @@ Result<Precision> parse_precision(std::string_view name) {
   if (name == "bf16-masters") return Precision::bf16_masters;
   if (name == "bf16-pure") return Precision::bf16_pure;
   if (name == "bf16-stochastic") return Precision::bf16_stochastic;
-  return bad_input("unknown precision \"" + std::string(name) + "\"", "f32, bf16-masters, bf16-pure and bf16-stochastic are known");
+  return bad_input("unknown precision \"" + std::string(name) + "\"",
+                   "f32, bf16-masters, bf16-pure and bf16-stochastic are known");
 }
 
 bool decays(DecayRule rule, std::string_view parameter) {
@@ -63,7 +64,8 @@ bool decays(DecayRule rule, std::string_view parameter) {
   return true;
 }
 
-AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options) : parameters_(parameters), options_(options) {
+AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options)
+    : parameters_(parameters), options_(options) {
   for (Parameter& parameter : parameters_) {
     exp_avg_.emplace_back(parameter.value.size(), 0.0f);
     exp_avg_sq_.emplace_back(parameter.value.size(), 0.0f);
@@ -90,13 +92,16 @@ double AdamW::gradient_norm() {
     std::vector<double> sums((gradient.size() + chunk - 1) / chunk);
     parallel_chunks(gradient.size(), chunk, [&](size_t begin, size_t end) {
       double sum = 0;
-      for (size_t i = begin; i < end; ++i) sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+      for (size_t i = begin; i < end; ++i)
+        sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
       sums[begin / chunk] = sum;
     });
     for (double sum : sums) total += sum;
   }
   double norm = std::sqrt(total);
-  return options_.precision == Precision::bf16_pure ? static_cast<double>(round_to_bf16(static_cast<float>(norm))) : norm;
+  return options_.precision == Precision::bf16_pure
+             ? static_cast<double>(round_to_bf16(static_cast<float>(norm)))
+             : norm;
 }
 
 // Scalars of one update, in the float32 that the elements see.
@@ -109,8 +114,9 @@ namespace {
 
 // One element in torch's order of operations; round() after each where torch's tensor is bf16.
 template <class Round>
-void update_element(float& value, float gradient, float& m, float& v, bool decay, float keep, float clip, float lerp, float beta1,
-                    float beta2, float one_minus_beta2, float correction2, float epsilon, float minus_step, Round round) {
+void update_element(float& value, float gradient, float& m, float& v, bool decay, float keep, float clip,
+                    float lerp, float beta1, float beta2, float one_minus_beta2, float correction2,
+                    float epsilon, float minus_step, Round round) {
   gradient = round(gradient * clip);
   if (decay) value = round(value * keep);
   m = lerp < 0.5f ? round(m + lerp * (gradient - m)) : round(gradient - (gradient - m) * beta1);
@@ -132,8 +138,9 @@ void AdamW::update(size_t index, const Rates& r) {
   auto run = [&](auto round) {
     parallel_chunks(target.size(), chunk, [&](size_t begin, size_t end) {
       for (size_t i = begin; i < end; ++i) {
-        update_element(target[i], parameter.gradient[i], exp_avg_[index][i], exp_avg_sq_[index][i], decay, r.keep, r.clip, r.lerp, r.beta1,
-                       r.beta2, r.one_minus_beta2, r.correction2, r.epsilon, r.minus_step, round);
+        update_element(target[i], parameter.gradient[i], exp_avg_[index][i], exp_avg_sq_[index][i], decay,
+                       r.keep, r.clip, r.lerp, r.beta1, r.beta2, r.one_minus_beta2, r.correction2, r.epsilon,
+                       r.minus_step, round);
         if (stochastic) target[i] = round_stochastically(target[i], random.u32(i));
       }
     });
@@ -150,8 +157,16 @@ void AdamW::step(double rate, double norm, int64_t k) {
   double correction1 = 1 - std::pow(options_.beta1, static_cast<double>(k));
   double correction2 = 1 - std::pow(options_.beta2, static_cast<double>(k));
   auto f = [](double value) { return static_cast<float>(value); };
-  Rates rates{f(clip), f(1 - rate * options_.weight_decay), f(1 - options_.beta1), f(options_.beta1), f(options_.beta2),
-              f(1 - options_.beta2), f(std::sqrt(correction2)), f(options_.epsilon), f(-rate / correction1), k};
+  Rates rates{f(clip),
+              f(1 - rate * options_.weight_decay),
+              f(1 - options_.beta1),
+              f(options_.beta1),
+              f(options_.beta2),
+              f(1 - options_.beta2),
+              f(std::sqrt(correction2)),
+              f(options_.epsilon),
+              f(-rate / correction1),
+              k};
   if (options_.precision == Precision::bf16_pure) rates.clip = round_to_bf16(rates.clip);
   for (size_t i = 0; i < parameters_.size(); ++i) update(i, rates);
   if (!masters_.empty()) refresh();

@@ -16,8 +16,9 @@ constexpr int64_t default_length = 2048;
 constexpr int32_t no_target = -100;
 
 Error too_short(uint64_t tokens, int64_t length) {
-  return bad_input("holds " + std::to_string(tokens) + " tokens, fewer than one block of " + std::to_string(length),
-                   "Give more data or a smaller --sequence-length");
+  return bad_input(
+      "holds " + std::to_string(tokens) + " tokens, fewer than one block of " + std::to_string(length),
+      "Give more data or a smaller --sequence-length");
 }
 
 // Integers of a tensor as int32; values that do not fit become an impossible token.
@@ -45,8 +46,9 @@ Status Blocks::check_vocabulary(const std::string& path, int64_t vocab) const {
     for (size_t i = 0; i < values.size(); ++i) {
       if ((values[i] >= 0 && values[i] < vocab) || (label && values[i] == no_target)) continue;
       size_t length = static_cast<size_t>(length_);
-      return bad_input(std::string(what) + " " + std::to_string(values[i]) + " at position " + std::to_string(i % length) +
-                           " is outside the model's vocabulary of " + std::to_string(vocab),
+      return bad_input(std::string(what) + " " + std::to_string(values[i]) + " at position " +
+                           std::to_string(i % length) + " is outside the model's vocabulary of " +
+                           std::to_string(vocab),
                        "The data were made with another tokenizer; build the corpus with this model's")
           .in("block " + std::to_string(i / length))
           .in(path);
@@ -88,9 +90,13 @@ Result<Blocks> Blocks::from_safetensors(const std::string& path, int64_t length,
   BM_TRY(SafetensorsFile file, SafetensorsFile::open(path));
   BM_TRY(TensorView ids, file.get("input_ids"));
   if (ids.shape.size() != 2 || ids.shape[0] == 0 || ids.shape[1] < 2)
-    return bad_input("shape " + shape_text(ids.shape) + ", [blocks, length] with a length of 2 or more is wanted").in("input_ids").in(path);
+    return bad_input("shape " + shape_text(ids.shape) +
+                     ", [blocks, length] with a length of 2 or more is wanted")
+        .in("input_ids")
+        .in(path);
   if (length != 0 && length != ids.shape[1])
-    return bad_input("its blocks have " + std::to_string(ids.shape[1]) + " tokens, --sequence-length asks for " + std::to_string(length),
+    return bad_input("its blocks have " + std::to_string(ids.shape[1]) +
+                         " tokens, --sequence-length asks for " + std::to_string(length),
                      "Leave --sequence-length out")
         .in(path);
   Blocks blocks;
@@ -100,7 +106,10 @@ Result<Blocks> Blocks::from_safetensors(const std::string& path, int64_t length,
   if (file.find("labels")) {
     BM_TRY(TensorView labels, file.get("labels"));
     if (labels.shape != ids.shape)
-      return bad_input("shape " + shape_text(labels.shape) + " differs from input_ids' " + shape_text(ids.shape)).in("labels").in(path);
+      return bad_input("shape " + shape_text(labels.shape) + " differs from input_ids' " +
+                       shape_text(ids.shape))
+          .in("labels")
+          .in(path);
     BM_TRY(blocks.labels_, integers(labels).in("labels").in(path));
   }
   BM_CHECK_OK(blocks.check_vocabulary(path, vocab));
@@ -120,18 +129,23 @@ Result<int64_t> packed_length(const std::string& folder) {
 }  // namespace
 
 Result<Blocks> Blocks::open(const std::string& path, int64_t length, int64_t vocab) {
-  if (path.empty()) return bad_input("no data given", "Give --data a corpus folder, a Megatron pair or a safetensors file");
-  if (length != 0 && length < 2) return bad_input("--sequence-length " + std::to_string(length) + " leaves no target", "Use 2 or more");
+  if (path.empty())
+    return bad_input("no data given", "Give --data a corpus folder, a Megatron pair or a safetensors file");
+  if (length != 0 && length < 2)
+    return bad_input("--sequence-length " + std::to_string(length) + " leaves no target", "Use 2 or more");
   if (ends_with(path, ".safetensors")) return from_safetensors(path, length, vocab);
   if (!is_directory(path)) return from_megatron(path, length, vocab);
   if (exists(path_join(path, "tokens.idx"))) {
     BM_TRY(int64_t packed, packed_length(path));
     return from_megatron(path_join(path, "tokens"), length ? length : packed, vocab);
   }
-  return bad_input("holds no tokens.idx, so it is no corpus folder (or its build did not finish)", "Run `biomistral corpus build` first").in(path);
+  return bad_input("holds no tokens.idx, so it is no corpus folder (or its build did not finish)",
+                   "Run `biomistral corpus build` first")
+      .in(path);
 }
 
-Result<Blocks> Blocks::from_text(const std::string& path, const Tokenizer& tokenizer, int64_t length, int64_t vocab) {
+Result<Blocks> Blocks::from_text(const std::string& path, const Tokenizer& tokenizer, int64_t length,
+                                 int64_t vocab) {
   Blocks blocks;
   blocks.length_ = length;
   auto eos = tokenizer.eos_id();
@@ -162,7 +176,8 @@ void Blocks::read(uint64_t block, int32_t* tokens, int32_t* labels) const {
 int64_t Blocks::targets(uint64_t block) const {
   if (labels_.empty()) return length_ - 1;
   const int32_t* label = labels_.data() + block * static_cast<uint64_t>(length_);
-  return static_cast<int64_t>(std::count_if(label + 1, label + length_, [](int32_t l) { return l != no_target; }));
+  return static_cast<int64_t>(
+      std::count_if(label + 1, label + length_, [](int32_t l) { return l != no_target; }));
 }
 
 }  // namespace bm

@@ -22,7 +22,8 @@ class Blocks {
   // the vocabulary (with its place), tensors that do not fit each other.
   static Result<Blocks> open(const std::string& path, int64_t length, int64_t vocab);
   // Text lines tokenized, each closed by EOS, joined and cut; what is left makes a shorter last row.
-  static Result<Blocks> from_text(const std::string& path, const Tokenizer& tokenizer, int64_t length, int64_t vocab);
+  static Result<Blocks> from_text(const std::string& path, const Tokenizer& tokenizer, int64_t length,
+                                  int64_t vocab);
 
   uint64_t count() const { return count_; }
   int64_t length() const { return length_; }

@@ -24,8 +24,10 @@ int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 std::vector<uint64_t> epoch_order(OrderRule rule, uint64_t n, uint64_t seed, uint64_t epoch) {
   switch (rule) {
-    case OrderRule::seedable: return torch_order(n, seed + epoch);
-    case OrderRule::counter: return counter_permutation(n, seed, mix64(hash64("training order") + epoch));
+    case OrderRule::seedable:
+      return torch_order(n, seed + epoch);
+    case OrderRule::counter:
+      return counter_permutation(n, seed, mix64(hash64("training order") + epoch));
     case OrderRule::plain_sampler: {
       // Each epoch draws 64 bits, (next32 << 32 | next32); MT19937 keeps their low half.
       Mt19937 generator(static_cast<uint32_t>(seed));
@@ -33,16 +35,23 @@ std::vector<uint64_t> epoch_order(OrderRule rule, uint64_t n, uint64_t seed, uin
       for (uint64_t draw = 0; draw < 2 * epoch + 2; ++draw) low = generator.next();
       return torch_order(n, low);
     }
-    case OrderRule::sequential: break;
+    case OrderRule::sequential:
+      break;
   }
   std::vector<uint64_t> order(n);
   std::iota(order.begin(), order.end(), uint64_t{0});
   return order;
 }
 
-BatchPlan::BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order, AccumulationRule rule, uint64_t seed)
-    : blocks_(blocks), seed_(seed), micro_batch_(micro_batch), accumulate_(accumulate),
-      batches_(ceil_divide(static_cast<int64_t>(blocks), micro_batch)), order_(order), rule_(rule) {
+BatchPlan::BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order,
+                     AccumulationRule rule, uint64_t seed)
+    : blocks_(blocks),
+      seed_(seed),
+      micro_batch_(micro_batch),
+      accumulate_(accumulate),
+      batches_(ceil_divide(static_cast<int64_t>(blocks), micro_batch)),
+      order_(order),
+      rule_(rule) {
   // An epoch shorter than one accumulation ends with an update under either rule.
   if (batches_ <= accumulate_) rule_ = AccumulationRule::by_epoch;
 }
@@ -52,7 +61,8 @@ int64_t BatchPlan::steps_per_epoch() const {
 }
 
 int64_t BatchPlan::steps_of(double epochs) const {
-  return std::max<int64_t>(1, static_cast<int64_t>(std::ceil(epochs * static_cast<double>(steps_per_epoch()))));
+  return std::max<int64_t>(1,
+                           static_cast<int64_t>(std::ceil(epochs * static_cast<double>(steps_per_epoch()))));
 }
 
 // Blocks of a batch counted over all epochs.
@@ -64,7 +74,8 @@ std::vector<uint64_t> BatchPlan::batch(int64_t index) {
   }
   auto first = static_cast<size_t>(index % batches_ * micro_batch_);
   size_t last = std::min<size_t>(first + static_cast<size_t>(micro_batch_), cached_order_.size());
-  return {cached_order_.begin() + static_cast<std::ptrdiff_t>(first), cached_order_.begin() + static_cast<std::ptrdiff_t>(last)};
+  return {cached_order_.begin() + static_cast<std::ptrdiff_t>(first),
+          cached_order_.begin() + static_cast<std::ptrdiff_t>(last)};
 }
 
 const std::vector<std::vector<uint64_t>>& BatchPlan::step(int64_t s) {

@@ -9,10 +9,10 @@
 namespace bm {
 
 enum class OrderRule : uint8_t {
-  sequential,      // 0, 1, 2, … in every epoch
-  counter,         // counter-based permutation of (seed, epoch)
-  seedable,        // accelerate's SeedableRandomSampler: torch.randperm with MT19937 seeded by seed + epoch
-  plain_sampler,   // torch's RandomSampler: epoch e is seeded by the generator's (2e + 2)-th 32-bit output
+  sequential,     // 0, 1, 2, … in every epoch
+  counter,        // counter-based permutation of (seed, epoch)
+  seedable,       // accelerate's SeedableRandomSampler: torch.randperm with MT19937 seeded by seed + epoch
+  plain_sampler,  // torch's RandomSampler: epoch e is seeded by the generator's (2e + 2)-th 32-bit output
 };
 
 // Order of the n blocks in an epoch (from 0).
@@ -20,13 +20,14 @@ std::vector<uint64_t> epoch_order(OrderRule rule, uint64_t n, uint64_t seed, uin
 
 // How steps are cut out of epochs.
 enum class AccumulationRule : uint8_t {
-  by_epoch,   // the last step of an epoch takes what is left (transformers ≥ 4.46)
-  continuous, // steps run over epoch borders; an epoch has floor(batches / accumulate) of them (before)
+  by_epoch,    // the last step of an epoch takes what is left (transformers ≥ 4.46)
+  continuous,  // steps run over epoch borders; an epoch has floor(batches / accumulate) of them (before)
 };
 
 class BatchPlan {
  public:
-  BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order, AccumulationRule rule, uint64_t seed);
+  BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order, AccumulationRule rule,
+            uint64_t seed);
 
   int64_t steps_per_epoch() const;
   // Steps of `epochs` (may be a fraction), at least one.

@@ -33,21 +33,29 @@ TrainingSwitches switches_of(Mode mode) {
 Status check_numbers(const PretrainOptions& o) {
   auto wrong = [](const std::string& what) { return bad_input(what); };
   if (o.steps < 0 || o.epochs < 0) return wrong("--steps and --epochs cannot be negative");
-  if (o.steps > 0 && o.epochs > 0) return bad_input("both --steps and --epochs are given", "Give one of them");
+  if (o.steps > 0 && o.epochs > 0)
+    return bad_input("both --steps and --epochs are given", "Give one of them");
   if (o.micro_batch < 1) return wrong("--micro-batch must be 1 or more");
   if (o.accumulate < 1) return wrong("--accumulate must be 1 or more");
   if (!(o.lr >= 0) || !std::isfinite(o.lr)) return wrong("--lr must be 0 or more");
   if (!(o.warmup >= 0)) return wrong("--warmup must be 0 or more");
-  if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1)) return wrong("--beta1 and --beta2 must be in [0, 1)");
+  if (!(o.beta1 >= 0 && o.beta1 < 1) || !(o.beta2 >= 0 && o.beta2 < 1))
+    return wrong("--beta1 and --beta2 must be in [0, 1)");
   if (!(o.epsilon > 0)) return wrong("--epsilon must be above 0");
   if (!(o.weight_decay >= 0) || !(o.clip >= 0)) return wrong("--weight-decay and --clip must be 0 or more");
   if (!(o.decay_share >= 0 && o.decay_share <= 1)) return wrong("--decay-share must be in [0, 1]");
-  if (o.save_every < 0 || o.keep < 1 || o.evaluate_every < 0) return wrong("--save-every and --evaluate-every must be 0 or more, --keep 1 or more");
-  if (o.order != "shuffled" && o.order != "sequential") return bad_input("unknown order \"" + o.order + "\"", "shuffled and sequential are known");
+  if (o.save_every < 0 || o.keep < 1 || o.evaluate_every < 0)
+    return wrong("--save-every and --evaluate-every must be 0 or more, --keep 1 or more");
+  if (o.order != "shuffled" && o.order != "sequential")
+    return bad_input("unknown order \"" + o.order + "\"", "shuffled and sequential are known");
   if (o.document_mask)
-    return bad_input("--document-mask is not supported yet", "Without it documents of a block see each other, as in the original training");
-  if (o.checkpointing != "none") return bad_input("--checkpointing " + o.checkpointing + " is not supported yet", "Use a smaller --micro-batch with more --accumulate");
-  if (o.evaluate_every > 0 && o.evaluate_data.empty()) return bad_input("--evaluate-every needs --evaluate-data");
+    return bad_input("--document-mask is not supported yet",
+                     "Without it documents of a block see each other, as in the original training");
+  if (o.checkpointing != "none")
+    return bad_input("--checkpointing " + o.checkpointing + " is not supported yet",
+                     "Use a smaller --micro-batch with more --accumulate");
+  if (o.evaluate_every > 0 && o.evaluate_data.empty())
+    return bad_input("--evaluate-every needs --evaluate-data");
   if (o.out.empty()) return bad_input("no output folder given", "Give --out DIR");
   return {};
 }
@@ -62,7 +70,8 @@ Result<std::shared_ptr<const Tokenizer>> tokenizer_of(const std::string& model) 
 Result<std::optional<Blocks>> open_held_out(const PretrainOptions& options, int64_t length, int64_t vocab) {
   if (options.evaluate_data.empty()) return std::optional<Blocks>();
   const std::string& path = options.evaluate_data;
-  if (is_directory(path) || ends_with(path, ".safetensors") || ends_with(path, ".bin") || ends_with(path, ".idx")) {
+  if (is_directory(path) || ends_with(path, ".safetensors") || ends_with(path, ".bin") ||
+      ends_with(path, ".idx")) {
     BM_TRY(Blocks blocks, Blocks::open(path, ends_with(path, ".safetensors") ? 0 : length, vocab));
     return std::optional(std::move(blocks));
   }
@@ -76,29 +85,39 @@ struct MemoryPlan {
   uint64_t values = 0, gradients = 0, moments = 0, masters = 0, activations = 0, data = 0;
   uint64_t total() const { return values + gradients + moments + masters + activations + data; }
   Json json() const {
-    return Json::object({{"parameters", Json(values)}, {"gradients", Json(gradients)}, {"moments", Json(moments)},
-                         {"masters", Json(masters)}, {"activations", Json(activations)}, {"data", Json(data)}, {"total", Json(total())}});
+    return Json::object({{"parameters", Json(values)},
+                         {"gradients", Json(gradients)},
+                         {"moments", Json(moments)},
+                         {"masters", Json(masters)},
+                         {"activations", Json(activations)},
+                         {"data", Json(data)},
+                         {"total", Json(total())}});
   }
   std::string text() const {
-    return "memory: parameters " + format_bytes(values) + ", gradients " + format_bytes(gradients) + ", moments " + format_bytes(moments) +
-           (masters ? ", float32 masters " + format_bytes(masters) : "") + ", activations " + format_bytes(activations) + ", data " +
-           format_bytes(data) + "; together " + format_bytes(total());
+    return "memory: parameters " + format_bytes(values) + ", gradients " + format_bytes(gradients) +
+           ", moments " + format_bytes(moments) +
+           (masters ? ", float32 masters " + format_bytes(masters) : "") + ", activations " +
+           format_bytes(activations) + ", data " + format_bytes(data) + "; together " + format_bytes(total());
   }
 };
 
 MemoryPlan plan_memory(uint64_t parameters, Precision precision, uint64_t activations, uint64_t data) {
-  return {4 * parameters, 4 * parameters, 8 * parameters, precision == Precision::bf16_masters ? 4 * parameters : 0, activations, data};
+  return {4 * parameters, 4 * parameters,
+          8 * parameters, precision == Precision::bf16_masters ? 4 * parameters : 0,
+          activations,    data};
 }
 
 Status check_memory(const MemoryPlan& plan, const CommonOptions& common) {
   uint64_t ceiling = common.memory.bytes ? common.memory.bytes : physical_memory();
   if (plan.total() <= ceiling) return {};
-  return bad_input("training needs " + format_bytes(plan.total()) + ", " + format_bytes(ceiling) + (common.memory.bytes ? " are allowed" : " are there") + " (" + plan.text() + ")",
+  return bad_input("training needs " + format_bytes(plan.total()) + ", " + format_bytes(ceiling) +
+                       (common.memory.bytes ? " are allowed" : " are there") + " (" + plan.text() + ")",
                    "Use a smaller --micro-batch with more --accumulate, or a machine with more memory");
 }
 
 // Refuses what cannot fit before its weights are widened.
-Status check_memory_before_loading(const std::string& model, Precision precision, const CommonOptions& common) {
+Status check_memory_before_loading(const std::string& model, Precision precision,
+                                   const CommonOptions& common) {
   BM_TRY(Checkpoint checkpoint, Checkpoint::open(model));
   uint64_t parameters = 0;
   for (const std::string& name : checkpoint.names()) {
@@ -119,7 +138,8 @@ Result<DType> final_dtype(const PretrainOptions& options, const ModelConfig& con
   return *dtype;
 }
 
-Result<StageIdentity> identity_of(const PretrainOptions& options, const CommonOptions& common, uint64_t seed) {
+Result<StageIdentity> identity_of(const PretrainOptions& options, const CommonOptions& common,
+                                  uint64_t seed) {
   PretrainOptions described = options;
   Fields fields;
   describe(fields, described);
@@ -146,7 +166,8 @@ struct Prepared {
   int64_t parameters = 0;
 };
 
-Status plan_steps(const PretrainOptions& o, const CommonOptions& common, const TrainingSwitches& switches, uint64_t seed, Prepared& p) {
+Status plan_steps(const PretrainOptions& o, const CommonOptions& common, const TrainingSwitches& switches,
+                  uint64_t seed, Prepared& p) {
   OrderRule order = o.order == "sequential" ? OrderRule::sequential : switches.shuffle;
   p.batches.emplace(p.blocks->count(), o.micro_batch, o.accumulate, order, switches.accumulation, seed);
   Schedule& schedule = p.plan.schedule;
@@ -176,8 +197,9 @@ Result<Prepared> prepare(const PretrainOptions& o, const CommonOptions& common, 
   BM_TRY(p.dtype, final_dtype(o, config));
   BM_TRY(p.blocks, Blocks::open(o.data, o.sequence_length, config.vocab));
   if (config.max_positions > 0 && p.blocks->length() > config.max_positions)
-    return bad_input("blocks of " + std::to_string(p.blocks->length()) + " tokens are longer than the model's " +
-                         std::to_string(config.max_positions) + " positions",
+    return bad_input("blocks of " + std::to_string(p.blocks->length()) +
+                         " tokens are longer than the model's " + std::to_string(config.max_positions) +
+                         " positions",
                      "Use --sequence-length " + std::to_string(config.max_positions) + " or less");
   BM_TRY(p.held_out, open_held_out(o, p.blocks->length(), config.vocab));
   BM_CHECK_OK(plan_steps(o, common, switches, seed, p));
@@ -187,17 +209,25 @@ Result<Prepared> prepare(const PretrainOptions& o, const CommonOptions& common, 
   for (const Parameter& parameter : p.model->parameters()) parameters += parameter.value.size();
   p.parameters = static_cast<int64_t>(parameters);
   uint64_t data = 8 * p.blocks->count() * static_cast<uint64_t>(p.blocks->length());
-  p.memory = plan_memory(parameters, precision, p.model->activation_bytes(o.micro_batch, p.blocks->length()), data);
+  p.memory =
+      plan_memory(parameters, precision, p.model->activation_bytes(o.micro_batch, p.blocks->length()), data);
   BM_CHECK_OK(check_memory(p.memory, common));
   return p;
 }
 
 Json plan_json(const Prepared& p) {
-  return Json::object({{"parameters", p.parameters}, {"blocks", Json(p.blocks->count())}, {"sequence_length", p.blocks->length()},
-                       {"unused_tokens", Json(p.blocks->unused_tokens())}, {"steps", p.plan.steps}, {"schedule_steps", p.plan.schedule.total},
-                       {"steps_per_epoch", p.batches->steps_per_epoch()}, {"warmup_steps", p.plan.schedule.warmup},
-                       {"memory_bytes", p.memory.json()},
-                       {"disk_bytes", Json(static_cast<uint64_t>(p.parameters) * (12 * static_cast<uint64_t>(p.plan.keep + 1) + dtype_bits(p.dtype) / 8))}});
+  return Json::object(
+      {{"parameters", p.parameters},
+       {"blocks", Json(p.blocks->count())},
+       {"sequence_length", p.blocks->length()},
+       {"unused_tokens", Json(p.blocks->unused_tokens())},
+       {"steps", p.plan.steps},
+       {"schedule_steps", p.plan.schedule.total},
+       {"steps_per_epoch", p.batches->steps_per_epoch()},
+       {"warmup_steps", p.plan.schedule.warmup},
+       {"memory_bytes", p.memory.json()},
+       {"disk_bytes", Json(static_cast<uint64_t>(p.parameters) *
+                           (12 * static_cast<uint64_t>(p.plan.keep + 1) + dtype_bits(p.dtype) / 8))}});
 }
 
 void add_loss(Json& json, const char* name, const std::optional<double>& loss) {
@@ -253,15 +283,19 @@ PretrainReport report_of_manifest(const Json& manifest) {
 }  // namespace
 
 void describe(Fields& f, PretrainOptions& o) {
-  f.add("data", o.data, "corpus folder, Megatron pair, or safetensors with input_ids and labels", {.unit = "path", .result_neutral = true});
+  f.add("data", o.data, "corpus folder, Megatron pair, or safetensors with input_ids and labels",
+        {.unit = "path", .result_neutral = true});
   f.add("out", o.out, "folder to write", {.unit = "folder", .result_neutral = true});
   f.add("steps", o.steps, "optimizer steps; 0 = by --epochs", {.unit = "steps"});
-  f.add("epochs", o.epochs, "passes over the data, fractions allowed; 0 = one, unless --steps is given", {.unit = "epochs"});
-  f.add("sequence-length", o.sequence_length, "tokens of a block; 0 = as the corpus was packed, else 2048", {.unit = "tokens"});
+  f.add("epochs", o.epochs, "passes over the data, fractions allowed; 0 = one, unless --steps is given",
+        {.unit = "epochs"});
+  f.add("sequence-length", o.sequence_length, "tokens of a block; 0 = as the corpus was packed, else 2048",
+        {.unit = "tokens"});
   f.add("micro-batch", o.micro_batch, "sequences of one forward and backward pass", {.unit = "sequences"});
   f.add("accumulate", o.accumulate, "micro-batches of one step", {.unit = "micro-batches"});
   f.add("lr", o.lr, "peak learning rate");
-  f.add("schedule", o.schedule, "course of the learning rate", {.choices = {"cosine", "linear", "constant", "wsd"}});
+  f.add("schedule", o.schedule, "course of the learning rate",
+        {.choices = {"cosine", "linear", "constant", "wsd"}});
   f.add("warmup", o.warmup, "warm-up steps; below 1: a share of all steps", {.unit = "steps"});
   f.add("decay-share", o.decay_share, "wsd: last share of the steps, in which the rate falls linearly to 0");
   f.add("beta1", o.beta1, "AdamW: decay of the mean of gradients");
@@ -269,14 +303,19 @@ void describe(Fields& f, PretrainOptions& o) {
   f.add("epsilon", o.epsilon, "AdamW: added to the root of the second moment");
   f.add("weight-decay", o.weight_decay, "AdamW: decoupled weight decay");
   f.add("clip", o.clip, "largest gradient norm; 0 = no clipping");
-  f.add("precision", o.precision, "what is kept and updated in which precision", {.choices = {"f32", "bf16-masters", "bf16-pure", "bf16-stochastic"}});
+  f.add("precision", o.precision, "what is kept and updated in which precision",
+        {.choices = {"f32", "bf16-masters", "bf16-pure", "bf16-stochastic"}});
   f.add("order", o.order, "order of the blocks in an epoch", {.choices = {"shuffled", "sequential"}});
   f.add("document-mask", o.document_mask, "tokens see only their own document");
-  f.add("checkpointing", o.checkpointing, "activations recomputed instead of kept", {.choices = {"none", "cheap", "block"}, .result_neutral = true});
-  f.add("save-every", o.save_every, "steps between checkpoints; 0 = at the end and when stopped", {.unit = "steps", .result_neutral = true});
+  f.add("checkpointing", o.checkpointing, "activations recomputed instead of kept",
+        {.choices = {"none", "cheap", "block"}, .result_neutral = true});
+  f.add("save-every", o.save_every, "steps between checkpoints; 0 = at the end and when stopped",
+        {.unit = "steps", .result_neutral = true});
   f.add("keep", o.keep, "newest checkpoints to keep", {.unit = "checkpoints", .result_neutral = true});
-  f.add("evaluate-data", o.evaluate_data, "held-out JSON lines with \"text\", or data as of --data", {.unit = "path", .result_neutral = true});
-  f.add("evaluate-every", o.evaluate_every, "steps between evaluations; 0 = before the first and after the last", {.unit = "steps"});
+  f.add("evaluate-data", o.evaluate_data, "held-out JSON lines with \"text\", or data as of --data",
+        {.unit = "path", .result_neutral = true});
+  f.add("evaluate-every", o.evaluate_every,
+        "steps between evaluations; 0 = before the first and after the last", {.unit = "steps"});
   f.add("dtype", o.dtype, "dtype of final/: f32, bf16, f16; default: as the base is stored");
 }
 
@@ -309,7 +348,8 @@ Result<PretrainReport> pretrain(const PretrainOptions& options, const CommonOpti
     return report;
   }
   if (!stage) BM_CHECK_OK(open_stage());
-  TrainingRun run(*prepared.model, *prepared.blocks, *prepared.batches, prepared.held_out ? &*prepared.held_out : nullptr, prepared.plan);
+  TrainingRun run(*prepared.model, *prepared.blocks, *prepared.batches,
+                  prepared.held_out ? &*prepared.held_out : nullptr, prepared.plan);
   BM_CHECK_OK(run.run());
   BM_CHECK_OK(write_final(prepared, options));
   PretrainReport report = report_of(prepared, run.counters());

@@ -28,8 +28,8 @@ struct PretrainOptions {
   int64_t accumulate = 1;       // micro-batches a step
   double lr = 2e-5;
   std::string schedule = "cosine";
-  double warmup = 0;        // steps; below 1: share of all steps
-  double decay_share = 0.1; // wsd: last share of the steps, in which the rate falls to 0
+  double warmup = 0;         // steps; below 1: share of all steps
+  double decay_share = 0.1;  // wsd: last share of the steps, in which the rate falls to 0
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0.01, clip = 1.0;
   std::string precision = "f32";
   std::string order = "shuffled";

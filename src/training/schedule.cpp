@@ -11,7 +11,8 @@ Result<Schedule::Kind> parse_schedule(std::string_view name) {
   if (name == "linear") return Schedule::Kind::linear;
   if (name == "constant") return Schedule::Kind::constant;
   if (name == "wsd") return Schedule::Kind::wsd;
-  return bad_input("unknown schedule \"" + std::string(name) + "\"", "Schedules are cosine, linear, constant and wsd");
+  return bad_input("unknown schedule \"" + std::string(name) + "\"",
+                   "Schedules are cosine, linear, constant and wsd");
 }
 
 int64_t warmup_steps(double warmup, int64_t total) {
@@ -20,16 +21,21 @@ int64_t warmup_steps(double warmup, int64_t total) {
 }
 
 double Schedule::at(int64_t step) const {
-  auto ratio = [](int64_t a, int64_t b) { return static_cast<double>(a) / static_cast<double>(std::max<int64_t>(1, b)); };
+  auto ratio = [](int64_t a, int64_t b) {
+    return static_cast<double>(a) / static_cast<double>(std::max<int64_t>(1, b));
+  };
   if (step < warmup) return peak * ratio(step, warmup);
   switch (kind) {
     case Kind::cosine: {
       double progress = ratio(step - warmup, total - warmup);
       return peak * std::max(0.0, 0.5 * (1 + std::cos(std::numbers::pi * progress)));
     }
-    case Kind::linear: return peak * std::max(0.0, ratio(total - step, total - warmup));
-    case Kind::constant: return peak;
-    case Kind::wsd: return step < total - decay ? peak : peak * std::max(0.0, ratio(total - step, decay));
+    case Kind::linear:
+      return peak * std::max(0.0, ratio(total - step, total - warmup));
+    case Kind::constant:
+      return peak;
+    case Kind::wsd:
+      return step < total - decay ? peak : peak * std::max(0.0, ratio(total - step, decay));
   }
   return peak;
 }

@@ -37,9 +37,14 @@ TensorView view_of(const std::vector<float>& values, const Shape& shape) {
 Json optional_json(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
 
 Json counters_json(const TrainCounters& c, const std::string& hash) {
-  return Json::object({{"step", c.step}, {"tokens", Json(c.tokens)}, {"seconds", c.seconds}, {"first_loss", c.first_loss},
-                       {"last_loss", c.last_loss}, {"first_held_out", optional_json(c.first_held_out)},
-                       {"last_held_out", optional_json(c.last_held_out)}, {"sha256", hash}});
+  return Json::object({{"step", c.step},
+                       {"tokens", Json(c.tokens)},
+                       {"seconds", c.seconds},
+                       {"first_loss", c.first_loss},
+                       {"last_loss", c.last_loss},
+                       {"first_held_out", optional_json(c.first_held_out)},
+                       {"last_held_out", optional_json(c.last_held_out)},
+                       {"sha256", hash}});
 }
 
 Result<TrainCounters> read_counters(const std::string& folder) {
@@ -56,11 +61,13 @@ Result<TrainCounters> read_counters(const std::string& folder) {
   if (json["last_held_out"].is_number()) c.last_held_out = json["last_held_out"].as_double();
   BM_TRY(std::string expected, json.get_string("sha256").in(path));
   BM_TRY(std::string found, sha256_file(path_join(folder, weights_name)));
-  if (found != expected) return bad_input("has other content than when it was written").in(path_join(folder, weights_name));
+  if (found != expected)
+    return bad_input("has other content than when it was written").in(path_join(folder, weights_name));
   return c;
 }
 
-Result<TrainCounters> load_checkpoint(const std::string& folder, const std::vector<Parameter>& parameters, AdamW& optimizer) {
+Result<TrainCounters> load_checkpoint(const std::string& folder, const std::vector<Parameter>& parameters,
+                                      AdamW& optimizer) {
   BM_TRY(TrainCounters counters, read_counters(folder));
   BM_TRY(SafetensorsFile file, SafetensorsFile::open(path_join(folder, weights_name)));
   // All is checked before anything is copied: a checkpoint that does not fit must leave no trace.
@@ -86,8 +93,8 @@ Result<TrainCounters> load_checkpoint(const std::string& folder, const std::vect
 
 }  // namespace
 
-Status save_checkpoint(const std::string& folder, const TrainCounters& counters, const std::vector<Parameter>& parameters,
-                       AdamW& optimizer, int64_t keep) {
+Status save_checkpoint(const std::string& folder, const TrainCounters& counters,
+                       const std::vector<Parameter>& parameters, AdamW& optimizer, int64_t keep) {
   std::string place = path_join(folder, step_name(counters.step));
   std::string partial = path_join(folder, "partial");
   BM_CHECK_OK(remove_all(partial));
@@ -102,7 +109,8 @@ Status save_checkpoint(const std::string& folder, const TrainCounters& counters,
   std::string weights = path_join(partial, weights_name);
   BM_CHECK_OK(write_safetensors(weights, tensors));
   BM_TRY(std::string hash, sha256_file(weights));
-  BM_CHECK_OK(write_file_atomic(path_join(partial, counters_name), counters_json(counters, hash).dump_pretty() + "\n"));
+  BM_CHECK_OK(write_file_atomic(path_join(partial, counters_name),
+                                counters_json(counters, hash).dump_pretty() + "\n"));
   BM_CHECK_OK(remove_all(place));
   BM_CHECK_OK(rename_path(partial, place));
   std::vector<int64_t> steps = saved_steps(folder);
@@ -111,12 +119,14 @@ Status save_checkpoint(const std::string& folder, const TrainCounters& counters,
   return {};
 }
 
-Result<TrainCounters> load_newest_checkpoint(const std::string& folder, const std::vector<Parameter>& parameters, AdamW& optimizer) {
+Result<TrainCounters> load_newest_checkpoint(const std::string& folder,
+                                             const std::vector<Parameter>& parameters, AdamW& optimizer) {
   for (int64_t step : saved_steps(folder)) {
     std::string place = path_join(folder, step_name(step));
     auto counters = load_checkpoint(place, parameters, optimizer);
     if (counters.ok() && counters->step == step) return counters;
-    std::string why = counters.ok() ? "its counters are of step " + std::to_string(counters->step) : counters.error().paragraph();
+    std::string why = counters.ok() ? "its counters are of step " + std::to_string(counters->step)
+                                    : counters.error().paragraph();
     log_warning("checkpoint " + place + " is broken and passed over: " + why);
   }
   return TrainCounters{};

@@ -23,11 +23,12 @@ struct TrainCounters {
 };
 
 // Writes step-N, then removes all but the newest `keep`.
-Status save_checkpoint(const std::string& folder, const TrainCounters& counters, const std::vector<Parameter>& parameters,
-                       AdamW& optimizer, int64_t keep);
+Status save_checkpoint(const std::string& folder, const TrainCounters& counters,
+                       const std::vector<Parameter>& parameters, AdamW& optimizer, int64_t keep);
 
 // Loads the newest whole checkpoint below `folder` into the optimizer (and so the parameters); broken
 // ones are logged and passed over. step 0 when there is none.
-Result<TrainCounters> load_newest_checkpoint(const std::string& folder, const std::vector<Parameter>& parameters, AdamW& optimizer);
+Result<TrainCounters> load_newest_checkpoint(const std::string& folder,
+                                             const std::vector<Parameter>& parameters, AdamW& optimizer);
 
 }  // namespace bm

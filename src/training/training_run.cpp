@@ -20,11 +20,17 @@ std::string short_number(double value, const char* format = "%.4g") {
 
 }  // namespace
 
-TrainingRun::TrainingRun(TrainableModel& model, const Blocks& blocks, BatchPlan batches, const Blocks* held_out, const RunPlan& plan)
-    : model_(model), blocks_(blocks), batches_(std::move(batches)), held_out_(held_out), plan_(plan),
+TrainingRun::TrainingRun(TrainableModel& model, const Blocks& blocks, BatchPlan batches,
+                         const Blocks* held_out, const RunPlan& plan)
+    : model_(model),
+      blocks_(blocks),
+      batches_(std::move(batches)),
+      held_out_(held_out),
+      plan_(plan),
       optimizer_(model.parameters(), plan.optimizer) {}
 
-Result<LossSum> TrainingRun::micro_batch(const std::vector<uint64_t>& indices, double scale, StepResult& result) {
+Result<LossSum> TrainingRun::micro_batch(const std::vector<uint64_t>& indices, double scale,
+                                         StepResult& result) {
   auto length = static_cast<size_t>(blocks_.length());
   tokens_.resize(indices.size() * length);
   labels_.resize(indices.size() * length);
@@ -46,13 +52,15 @@ Result<TrainingRun::StepResult> TrainingRun::step(int64_t index) {
     all_targets += targets.back();
   }
   if (all_targets == 0)
-    return bad_input("none of its labels is a target (all are -100)", "Check how the labels were made").in(step_place(index));
+    return bad_input("none of its labels is a target (all are -100)", "Check how the labels were made")
+        .in(step_place(index));
   model_.zero_gradients();
   StepResult result;
   for (size_t m = 0; m < micro_batches.size(); ++m) {
     if (stop_requested()) return interrupted_error("training");
-    double divisor = plan_.mean_of_means ? static_cast<double>(targets[m]) * static_cast<double>(plan_.accumulate)
-                                         : static_cast<double>(all_targets);
+    double divisor = plan_.mean_of_means
+                         ? static_cast<double>(targets[m]) * static_cast<double>(plan_.accumulate)
+                         : static_cast<double>(all_targets);
     if (targets[m] == 0) continue;
     BM_TRY(LossSum loss, micro_batch(micro_batches[m], 1 / divisor, result));
     result.loss += loss.sum / divisor;
@@ -60,9 +68,12 @@ Result<TrainingRun::StepResult> TrainingRun::step(int64_t index) {
   result.norm = optimizer_.gradient_norm();
   if (!std::isfinite(result.loss) || !std::isfinite(result.norm)) {
     std::string what = std::isfinite(result.loss) ? "the gradient is not finite" : "the loss is not finite";
-    std::string kept = saved_step_ > 0 ? "The checkpoint of step " + std::to_string(saved_step_) + " is kept. " : "";
-    return failed(what + " (" + short_number(std::isfinite(result.loss) ? result.norm : result.loss) + ")",
-                  kept + "Train again into another folder with a lower --lr, a longer --warmup or --precision f32")
+    std::string kept =
+        saved_step_ > 0 ? "The checkpoint of step " + std::to_string(saved_step_) + " is kept. " : "";
+    return failed(
+               what + " (" + short_number(std::isfinite(result.loss) ? result.norm : result.loss) + ")",
+               kept +
+                   "Train again into another folder with a lower --lr, a longer --warmup or --precision f32")
         .in(step_place(index));
   }
   optimizer_.step(plan_.schedule.at(index), result.norm, index + 1);
@@ -99,7 +110,8 @@ Status TrainingRun::evaluate_before_first_step() {
   if (!held_out_ || counters_.step > 0) return {};
   BM_TRY(double loss, evaluate_held_out());
   counters_.first_held_out = counters_.last_held_out = loss;
-  log_info("held-out loss " + short_number(loss) + ", perplexity " + short_number(std::exp(loss)) + " before training");
+  log_info("held-out loss " + short_number(loss) + ", perplexity " + short_number(std::exp(loss)) +
+           " before training");
   Json start = Json::object({{"step", 0}, {"evaluate_loss", loss}, {"evaluate_perplexity", std::exp(loss)}});
   return write_file_atomic(path_join(plan_.folder, "evaluation_before.json"), start.dump_pretty() + "\n");
 }
@@ -110,13 +122,15 @@ bool TrainingRun::evaluates_after(int64_t done) const {
 
 Status TrainingRun::save() {
   if (saved_step_ == counters_.step) return {};
-  BM_CHECK_OK(save_checkpoint(path_join(plan_.folder, "checkpoints"), counters_, model_.parameters(), optimizer_, plan_.keep));
+  BM_CHECK_OK(save_checkpoint(path_join(plan_.folder, "checkpoints"), counters_, model_.parameters(),
+                              optimizer_, plan_.keep));
   saved_step_ = counters_.step;
   return {};
 }
 
 Status TrainingRun::run() {
-  BM_TRY(counters_, load_newest_checkpoint(path_join(plan_.folder, "checkpoints"), model_.parameters(), optimizer_));
+  BM_TRY(counters_,
+         load_newest_checkpoint(path_join(plan_.folder, "checkpoints"), model_.parameters(), optimizer_));
   saved_step_ = counters_.step;
   if (counters_.step > 0) log_info("going on after step " + std::to_string(counters_.step));
   BM_TRY(MetricsLog metrics, MetricsLog::open(path_join(plan_.folder, "metrics.jsonl"), counters_.step));
@@ -139,8 +153,12 @@ Status TrainingRun::run() {
     counters_.last_loss = done->loss;
     if (index == 0) counters_.first_loss = done->loss;
     double rate = seconds > 0 ? static_cast<double>(done->tokens) / seconds : 0;
-    Json line = Json::object({{"step", counters_.step}, {"loss", done->loss}, {"grad_norm", done->norm},
-                              {"lr", plan_.schedule.at(index)}, {"tokens", Json(counters_.tokens)}, {"seconds", counters_.seconds},
+    Json line = Json::object({{"step", counters_.step},
+                              {"loss", done->loss},
+                              {"grad_norm", done->norm},
+                              {"lr", plan_.schedule.at(index)},
+                              {"tokens", Json(counters_.tokens)},
+                              {"seconds", counters_.seconds},
                               {"tokens_per_second", rate}});
     if (evaluates_after(counters_.step)) {
       auto loss = evaluate_held_out();

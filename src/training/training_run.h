@@ -20,7 +20,7 @@ namespace bm {
 struct RunPlan {
   std::string folder;  // of metrics.jsonl and checkpoints/
   int64_t micro_batch = 1, accumulate = 1;
-  int64_t steps = 0;        // to take; schedule.total may be more (--limit)
+  int64_t steps = 0;  // to take; schedule.total may be more (--limit)
   Schedule schedule;
   AdamWOptions optimizer;
   // Before transformers 4.46: mean over the tokens of a micro-batch, then over `accumulate`.
@@ -30,7 +30,8 @@ struct RunPlan {
 
 class TrainingRun {
  public:
-  TrainingRun(TrainableModel& model, const Blocks& blocks, BatchPlan batches, const Blocks* held_out, const RunPlan& plan);
+  TrainingRun(TrainableModel& model, const Blocks& blocks, BatchPlan batches, const Blocks* held_out,
+              const RunPlan& plan);
   // Goes on from the newest checkpoint to plan.steps. Errors as pretrain().
   Status run();
   const TrainCounters& counters() const { return counters_; }

@@ -34,7 +34,8 @@ TEST(HfFolder, OneFileOrShards) {
   ASSERT_TRUE(write_hf_folder(folder.file("one"), config, three()).ok());
   EXPECT_TRUE(exists(folder.file("one/model.safetensors")));
   EXPECT_FALSE(exists(folder.file("one/model.safetensors.index.json")));
-  EXPECT_EQ(*read_file(folder.file("one/config.json")), "{\n  \"model_type\": \"llama\",\n  \"vocab_size\": 3\n}\n");
+  EXPECT_EQ(*read_file(folder.file("one/config.json")),
+            "{\n  \"model_type\": \"llama\",\n  \"vocab_size\": 3\n}\n");
   HfFolderOptions options;
   options.shard_bytes = 20;
   ASSERT_TRUE(write_hf_folder(folder.file("one"), config, three(), options).ok());
@@ -108,7 +109,9 @@ class Damaged : public ::testing::Test {
     std::string text = index_;
     size_t at = text.find(from);
     ASSERT_NE(at, std::string::npos);
-    ASSERT_TRUE(write_file_atomic(folder_.file("model.safetensors.index.json"), text.replace(at, from.size(), to)).ok());
+    ASSERT_TRUE(
+        write_file_atomic(folder_.file("model.safetensors.index.json"), text.replace(at, from.size(), to))
+            .ok());
   }
   testing::TemporaryFolder folder_;
   std::string index_;
@@ -116,7 +119,8 @@ class Damaged : public ::testing::Test {
 
 TEST_F(Damaged, MissingShardIsNamed) {
   ASSERT_TRUE(remove_all(folder_.file("model-00002-of-00003.safetensors")).ok());
-  EXPECT_NE(refusal(folder_.path()).find("shard model-00002-of-00003.safetensors is missing"), std::string::npos);
+  EXPECT_NE(refusal(folder_.path()).find("shard model-00002-of-00003.safetensors is missing"),
+            std::string::npos);
 }
 
 TEST_F(Damaged, IndexPathOutsideTheFolder) {
@@ -128,24 +132,30 @@ TEST_F(Damaged, IndexPathOutsideTheFolder) {
 
 TEST_F(Damaged, TensorNotInItsShard) {
   write_index("\"b\": \"model-00002-of-00003.safetensors\"", "\"b\": \"model-00001-of-00003.safetensors\"");
-  EXPECT_NE(refusal(folder_.path()).find("tensor b is not in shard model-00001"), std::string::npos) << refusal(folder_.path());
+  EXPECT_NE(refusal(folder_.path()).find("tensor b is not in shard model-00001"), std::string::npos)
+      << refusal(folder_.path());
   write_index("\"b\"", "\"zz\"");
   EXPECT_NE(refusal(folder_.path()).find("tensor zz"), std::string::npos);
 }
 
 TEST_F(Damaged, DuplicateOverShards) {
-  ASSERT_TRUE(copy_file(folder_.file("model-00001-of-00003.safetensors"), folder_.file("model-00002-of-00003.safetensors")).ok());
+  ASSERT_TRUE(copy_file(folder_.file("model-00001-of-00003.safetensors"),
+                        folder_.file("model-00002-of-00003.safetensors"))
+                  .ok());
   EXPECT_NE(refusal(folder_.path()).find("more than one shard"), std::string::npos);
 }
 
 TEST_F(Damaged, BothFormsPresent) {
-  ASSERT_TRUE(copy_file(folder_.file("model-00001-of-00003.safetensors"), folder_.file("model.safetensors")).ok());
+  ASSERT_TRUE(
+      copy_file(folder_.file("model-00001-of-00003.safetensors"), folder_.file("model.safetensors")).ok());
   EXPECT_NE(refusal(folder_.path()).find("both model.safetensors and"), std::string::npos);
 }
 
 TEST_F(Damaged, TruncatedShardSaysSo) {
   std::string shard = *read_file(folder_.file("model-00002-of-00003.safetensors"));
-  ASSERT_TRUE(write_file_atomic(folder_.file("model-00002-of-00003.safetensors"), shard.substr(0, shard.size() - 3)).ok());
+  ASSERT_TRUE(
+      write_file_atomic(folder_.file("model-00002-of-00003.safetensors"), shard.substr(0, shard.size() - 3))
+          .ok());
   std::string message = refusal(folder_.path());
   EXPECT_NE(message.find("model-00002-of-00003.safetensors"), std::string::npos);
   EXPECT_NE(message.find("truncated"), std::string::npos);

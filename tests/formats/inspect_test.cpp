@@ -14,7 +14,9 @@
 namespace bm {
 namespace {
 
-std::string data(const std::string& name) { return testing::source_path("tests/parity/formats/data/" + name); }
+std::string data(const std::string& name) {
+  return testing::source_path("tests/parity/formats/data/" + name);
+}
 
 TEST(Inspect, AModelFolder) {
   auto found = inspect(data("base-bf16-pytorch-bin"));
@@ -31,14 +33,21 @@ TEST(Inspect, FindsWhatLoadingWouldTripOver) {
   testing::TemporaryFolder folder;
   Tensor embedding = Tensor::zeroed(DType::f32, {3, 2});
   embedding.as<float>()[4] = std::numeric_limits<float>::quiet_NaN();
-  ASSERT_TRUE(write_safetensors(folder.file("model.safetensors"), {{"model.embed_tokens.weight", embedding.view()}}).ok());
+  ASSERT_TRUE(
+      write_safetensors(folder.file("model.safetensors"), {{"model.embed_tokens.weight", embedding.view()}})
+          .ok());
   auto found = inspect(folder.path());
   ASSERT_TRUE(found.ok());
   ASSERT_EQ(found->problems.size(), 1u);
   EXPECT_NE(found->problems[0].find("config.json is missing"), std::string::npos);
-  ASSERT_TRUE(write_file_atomic(folder.file("config.json"),
-                                R"({"model_type":"llama","vocab_size":4,"hidden_size":2,"num_attention_heads":1,"num_hidden_layers":2})").ok());
-  ASSERT_TRUE(write_file_atomic(folder.file("README.md"), "---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n").ok());
+  ASSERT_TRUE(
+      write_file_atomic(
+          folder.file("config.json"),
+          R"({"model_type":"llama","vocab_size":4,"hidden_size":2,"num_attention_heads":1,"num_hidden_layers":2})")
+          .ok());
+  ASSERT_TRUE(
+      write_file_atomic(folder.file("README.md"), "---\nlanguage: en\nlicense: apache-2.0\n---\n# Model\n")
+          .ok());
   InspectOptions options;
   options.values = true;
   found = inspect(folder.path(), options);

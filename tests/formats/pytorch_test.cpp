@@ -27,12 +27,16 @@ std::string integers(const std::vector<int32_t>& values) {
   return tuple(items);
 }
 std::string storage(std::string_view type, std::string_view key, int32_t count) {
-  return tuple({binunicode("storage"), "ctorch\n" + std::string(type) + "\n", binunicode(key), binunicode("cpu"), integer(count)}) + "Q";
+  return tuple({binunicode("storage"), "ctorch\n" + std::string(type) + "\n", binunicode(key),
+                binunicode("cpu"), integer(count)}) +
+         "Q";
 }
 const std::string ordered_dict = "ccollections\nOrderedDict\n)R";
 
-std::string tensor(const std::string& where, int32_t offset, const std::vector<int32_t>& shape, const std::vector<int32_t>& strides) {
-  return "ctorch._utils\n_rebuild_tensor_v2\n" + tuple({where, integer(offset), integers(shape), integers(strides), "\x89", ordered_dict}) + "R";
+std::string tensor(const std::string& where, int32_t offset, const std::vector<int32_t>& shape,
+                   const std::vector<int32_t>& strides) {
+  return "ctorch._utils\n_rebuild_tensor_v2\n" +
+         tuple({where, integer(offset), integers(shape), integers(strides), "\x89", ordered_dict}) + "R";
 }
 std::string dict(const std::vector<std::pair<std::string, std::string>>& items) {
   std::string text = "\x80\x02" + ordered_dict + "(";
@@ -50,10 +54,12 @@ std::string refusal(const std::string& pickle) {
 }
 
 TEST(Pickle, BuildsTensors) {
-  auto state = read(dict({{"w", tensor(storage("FloatStorage", "0", 12), 2, {2, 3}, {3, 1})},
-                          {"t", tensor(storage("FloatStorage", "0", 12), 0, {3, 4}, {1, 3})},
-                          {"p", "ctorch._utils\n_rebuild_parameter\n" +
-                                    tuple({tensor(storage("BFloat16Storage", "1", 1), 0, {}, {}), "\x88", ordered_dict}) + "R"}}));
+  auto state = read(
+      dict({{"w", tensor(storage("FloatStorage", "0", 12), 2, {2, 3}, {3, 1})},
+            {"t", tensor(storage("FloatStorage", "0", 12), 0, {3, 4}, {1, 3})},
+            {"p", "ctorch._utils\n_rebuild_parameter\n" +
+                      tuple({tensor(storage("BFloat16Storage", "1", 1), 0, {}, {}), "\x88", ordered_dict}) +
+                      "R"}}));
   ASSERT_TRUE(state.ok()) << state.error().paragraph();
   ASSERT_EQ(state->tensors.size(), 3u);
   EXPECT_EQ(state->tensors[0].name, "w");
@@ -65,18 +71,27 @@ TEST(Pickle, BuildsTensors) {
 }
 
 TEST(Pickle, FindsANestedStateDict) {
-  std::string inner = ordered_dict + "(" + binunicode("w") + tensor(storage("LongStorage", "0", 4), 0, {4}, {1}) + "u";
-  auto state = read("\x80\x02}(" + binunicode("epoch") + integer(3) + binunicode("state_dict") + inner + "u.");
+  std::string inner =
+      ordered_dict + "(" + binunicode("w") + tensor(storage("LongStorage", "0", 4), 0, {4}, {1}) + "u";
+  auto state =
+      read("\x80\x02}(" + binunicode("epoch") + integer(3) + binunicode("state_dict") + inner + "u.");
   ASSERT_TRUE(state.ok()) << state.error().paragraph();
   ASSERT_EQ(state->tensors.size(), 1u);
   EXPECT_EQ(state->tensors[0].dtype, DType::i64);
 }
 
 TEST(Pickle, RefusesEveryOtherGlobalByName) {
-  std::string attack = "\x80\x02" "cposix\nsystem\n" + tuple({binunicode("touch /tmp/owned")}) + "R.";
+  std::string attack =
+      "\x80\x02"
+      "cposix\nsystem\n" +
+      tuple({binunicode("touch /tmp/owned")}) + "R.";
   EXPECT_NE(refusal(attack).find("posix.system"), std::string::npos) << refusal(attack);
-  EXPECT_NE(refusal("\x80\x04" + binunicode("builtins") + binunicode("eval") + "\x93.").find("builtins.eval"), std::string::npos);
-  EXPECT_NE(refusal("\x80\x02" "ctorch._utils\n_rebuild_device_tensor_from_numpy\n.").find("not allowed"), std::string::npos);
+  EXPECT_NE(refusal("\x80\x04" + binunicode("builtins") + binunicode("eval") + "\x93.").find("builtins.eval"),
+            std::string::npos);
+  EXPECT_NE(refusal("\x80\x02"
+                    "ctorch._utils\n_rebuild_device_tensor_from_numpy\n.")
+                .find("not allowed"),
+            std::string::npos);
   // Inst, Obj, extension registry, newobj: no state dict needs them.
   for (const char* code : {"(icollections\nOrderedDict\n.", "(o.", "\x82\x01.", ")\x81."})
     EXPECT_NE(refusal(code), "accepted");
@@ -85,21 +100,30 @@ TEST(Pickle, RefusesEveryOtherGlobalByName) {
 TEST(Pickle, ChecksTensorsAgainstTheirStorage) {
   auto one = [](const std::string& value) { return refusal(dict({{"w", value}})); };
   EXPECT_EQ(one(tensor(storage("FloatStorage", "0", 6), 0, {2, 3}, {3, 1})), "accepted");
-  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 5), 0, {2, 3}, {3, 1})).find("needs 6 elements"), std::string::npos);
+  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 5), 0, {2, 3}, {3, 1})).find("needs 6 elements"),
+            std::string::npos);
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), 1, {2, 3}, {3, 1})), "accepted");
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), 0, {2, 3}, {4, 1})), "accepted");
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), 0, {2, 3}, {-3, 1})), "accepted");
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), -1, {2, 3}, {3, 1})), "accepted");
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), 0, {2, 3}, {1})), "accepted");
-  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30, 1 << 30, 1 << 30}, {0, 0, 0})).find("too large"), std::string::npos);
-  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30}, {0})).find("repeats"), std::string::npos);
-  EXPECT_NE(one(tensor(storage("SparseStorage", "0", 6), 0, {2, 3}, {3, 1})).find("torch.SparseStorage"), std::string::npos);
+  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30, 1 << 30, 1 << 30}, {0, 0, 0}))
+                .find("too large"),
+            std::string::npos);
+  EXPECT_NE(one(tensor(storage("FloatStorage", "0", 1), 0, {1 << 30}, {0})).find("repeats"),
+            std::string::npos);
+  EXPECT_NE(one(tensor(storage("SparseStorage", "0", 6), 0, {2, 3}, {3, 1})).find("torch.SparseStorage"),
+            std::string::npos);
   EXPECT_EQ(one(tensor(storage("FloatStorage", "0", 6), 6, {0, 3}, {3, 1})), "accepted");
   EXPECT_NE(one(tensor(storage("FloatStorage", "0", 6), 7, {0, 3}, {3, 1})), "accepted");
   EXPECT_NE(refusal(dict({{"w", tensor(storage("FloatStorage", "0", 6), 0, {6}, {1})},
-                          {"w", tensor(storage("FloatStorage", "0", 6), 0, {6}, {1})}})).find("twice"), std::string::npos);
+                          {"w", tensor(storage("FloatStorage", "0", 6), 0, {6}, {1})}}))
+                .find("twice"),
+            std::string::npos);
   EXPECT_NE(refusal(dict({{"w", tensor(storage("FloatStorage", "0", 6), 0, {6}, {1})},
-                          {"v", tensor(storage("HalfStorage", "0", 6), 0, {6}, {1})}})).find("two ways"), std::string::npos);
+                          {"v", tensor(storage("HalfStorage", "0", 6), 0, {6}, {1})}}))
+                .find("two ways"),
+            std::string::npos);
 }
 
 TEST(Pickle, SurvivesEveryCutAndEveryByteChanged) {
@@ -135,14 +159,16 @@ std::string make_zip(const std::vector<std::pair<std::string, std::string>>& mem
     file += "PK\x07\x08";
     put(file, crc, 4), put(file, data.size(), 4), put(file, data.size(), 4);
     directory += "PK\x01\x02";
-    put(directory, 0, 4), put(directory, 0x0808, 2), put(directory, method, 2), put(directory, 0, 4), put(directory, crc, 4);
+    put(directory, 0, 4), put(directory, 0x0808, 2), put(directory, method, 2), put(directory, 0, 4),
+        put(directory, crc, 4);
     put(directory, data.size(), 4), put(directory, data.size(), 4), put(directory, name.size(), 2);
     put(directory, 0, 12), put(directory, offset, 4);
     directory += name;
   }
   size_t start = file.size();
   file += directory + "PK\x05\x06";
-  put(file, 0, 4), put(file, members.size(), 2), put(file, members.size(), 2), put(file, directory.size(), 4), put(file, start, 4), put(file, 0, 2);
+  put(file, 0, 4), put(file, members.size(), 2), put(file, members.size(), 2), put(file, directory.size(), 4),
+      put(file, start, 4), put(file, 0, 2);
   return file;
 }
 
@@ -161,7 +187,10 @@ TEST(PytorchFile, ViewsStridesAndSharedStorage) {
                              {"t", tensor(storage("FloatStorage", "0", 12), 0, {4, 3}, {1, 4})},
                              {"row", tensor(storage("FloatStorage", "0", 12), 4, {4}, {1})}});
   std::string path = folder.file("pytorch_model.bin");
-  ASSERT_TRUE(write_file_atomic(path, make_zip({{"a/data.pkl", pickle}, {"a/byteorder", "little"}, {"a/data/0", floats(12)}})).ok());
+  ASSERT_TRUE(
+      write_file_atomic(
+          path, make_zip({{"a/data.pkl", pickle}, {"a/byteorder", "little"}, {"a/data/0", floats(12)}}))
+          .ok());
   auto file = PytorchFile::open(path);
   ASSERT_TRUE(file.ok()) << file.error().paragraph();
   auto row = file->view(*file->find("row"));
@@ -183,11 +212,15 @@ TEST(PytorchFile, RefusesDamage) {
   std::string good = make_zip({{"a/data.pkl", pickle}, {"a/data/0", floats(12)}});
   EXPECT_EQ(refused(good), "accepted");
   EXPECT_NE(refused(good.substr(0, good.size() - 30)).find("truncated"), std::string::npos);
-  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/data/0", floats(11)}})).find("truncated"), std::string::npos);
+  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/data/0", floats(11)}})).find("truncated"),
+            std::string::npos);
   EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}})).find("storage 0 is missing"), std::string::npos);
   EXPECT_NE(refused(make_zip({{"a/data/0", floats(12)}})).find("data.pkl"), std::string::npos);
-  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/data/0", floats(12)}}, 8)).find("compressed"), std::string::npos);
-  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/byteorder", "big"}, {"a/data/0", floats(12)}})).find("big-endian"), std::string::npos);
+  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/data/0", floats(12)}}, 8)).find("compressed"),
+            std::string::npos);
+  EXPECT_NE(refused(make_zip({{"a/data.pkl", pickle}, {"a/byteorder", "big"}, {"a/data/0", floats(12)}}))
+                .find("big-endian"),
+            std::string::npos);
   std::string bent = good;
   bent[bent.find("FloatStorage")] = 'D';
   EXPECT_NE(refused(bent).find("checksum"), std::string::npos);
@@ -199,8 +232,11 @@ TEST(PytorchFile, ReadsTheFormBeforeTorch16) {
   testing::TemporaryFolder folder;
   std::string magic("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
   std::string keys = "\x80\x02](" + binunicode("94") + "e.";
-  std::string stored = tuple({binunicode("storage"), "ctorch\nFloatStorage\n", binunicode("94"), binunicode("cpu"), integer(3), "N"}) + "Q";
-  std::string file = magic + "\x80\x02M\xe9\x03." + "\x80\x02}." + dict({{"w", tensor(stored, 0, {3}, {1})}}) + keys;
+  std::string stored = tuple({binunicode("storage"), "ctorch\nFloatStorage\n", binunicode("94"),
+                              binunicode("cpu"), integer(3), "N"}) +
+                       "Q";
+  std::string file =
+      magic + "\x80\x02M\xe9\x03." + "\x80\x02}." + dict({{"w", tensor(stored, 0, {3}, {1})}}) + keys;
   int64_t count = 3;
   file.append(reinterpret_cast<const char*>(&count), 8);
   file += floats(3);

@@ -38,19 +38,21 @@ TEST(SafetensorsWrite, HeaderIsTheReferenceBytes) {
   layout = plan_safetensors({{"attn0", DType::f32, {1, 1, 2, 3}}}, {});
   ASSERT_TRUE(layout.ok());
   EXPECT_EQ(layout->header, std::string("H\0\0\0\0\0\0\0", 8) +
-                                R"({"attn0":{"dtype":"F32","shape":[1,1,2,3],"data_offsets":[0,24]}})" + "       ");
+                                R"({"attn0":{"dtype":"F32","shape":[1,1,2,3],"data_offsets":[0,24]}})" +
+                                "       ");
   layout = plan_safetensors({}, {});
   ASSERT_TRUE(layout.ok());
   EXPECT_EQ(layout->header, std::string("\x08\0\0\0\0\0\0\0{}      ", 16));
   layout = plan_safetensors({}, {{"framework", "pt"}});
   ASSERT_TRUE(layout.ok());
-  EXPECT_EQ(layout->header, std::string("(\0\0\0\0\0\0\0", 8) + R"({"__metadata__":{"framework":"pt"}})" + "     ");
+  EXPECT_EQ(layout->header,
+            std::string("(\0\0\0\0\0\0\0", 8) + R"({"__metadata__":{"framework":"pt"}})" + "     ");
 }
 
 TEST(SafetensorsWrite, OrderIsDtypeThenName) {
-  std::vector<TensorSpec> specs = {{"b", DType::u8, {1}},   {"a", DType::boolean, {1}}, {"z", DType::f32, {1}},
-                                   {"c", DType::bf16, {1}}, {"y", DType::f32, {1}},     {"i", DType::i64, {1}},
-                                   {"h", DType::f16, {1}},  {"q", DType::i8, {1}}};
+  std::vector<TensorSpec> specs = {
+      {"b", DType::u8, {1}},  {"a", DType::boolean, {1}}, {"z", DType::f32, {1}}, {"c", DType::bf16, {1}},
+      {"y", DType::f32, {1}}, {"i", DType::i64, {1}},     {"h", DType::f16, {1}}, {"q", DType::i8, {1}}};
   auto layout = plan_safetensors(specs, {});
   ASSERT_TRUE(layout.ok());
   std::string order;
@@ -75,14 +77,18 @@ TEST(SafetensorsRead, AcceptsWhatTheReferenceAccepts) {
   auto header = parse(file_bytes(R"({"test":{"dtype":"I32","shape":[2,2],"data_offsets":[0,16]}})", 16));
   ASSERT_TRUE(header.ok());
   EXPECT_EQ(header->entries[0].shape, (Shape{2, 2}));
-  EXPECT_TRUE(parse(file_bytes("  \n{\"test\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}} \t ", 16)).ok());
+  EXPECT_TRUE(
+      parse(file_bytes("  \n{\"test\":{\"dtype\":\"I32\",\"shape\":[2,2],\"data_offsets\":[0,16]}} \t ", 16))
+          .ok());
   EXPECT_TRUE(parse(file_bytes(R"({"test":{"dtype":"F32","shape":[2,0],"data_offsets":[0,0]}})", 0)).ok());
   auto scalar = parse(file_bytes(R"({"test":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})", 4));
   ASSERT_TRUE(scalar.ok());
   EXPECT_TRUE(scalar->entries[0].shape.empty());
   EXPECT_TRUE(parse(file_bytes("{}", 0)).ok());
-  auto reordered = parse(file_bytes(R"({"b":{"data_offsets":[2,4],"shape":[2],"dtype":"U8"},"__metadata__":{"k":"v"},)"
-                                    R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})", 4));
+  auto reordered =
+      parse(file_bytes(R"({"b":{"data_offsets":[2,4],"shape":[2],"dtype":"U8"},"__metadata__":{"k":"v"},)"
+                       R"("a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}})",
+                       4));
   ASSERT_TRUE(reordered.ok());
   EXPECT_EQ(reordered->entries[0].name, "a");
   EXPECT_EQ(reordered->metadata, (SafetensorsMetadata{{"k", "v"}}));
@@ -98,7 +104,8 @@ struct Malformed {
 TEST(SafetensorsRead, EachMalformedCaseHasItsOwnMessage) {
   std::string shared = "{";
   for (int i = 0; i < 10; ++i)
-    shared += (i ? "," : "") + std::string("\"weight_") + std::to_string(i) + R"(":{"dtype":"I32","shape":[2,2],"data_offsets":[0,16]})";
+    shared += (i ? "," : "") + std::string("\"weight_") + std::to_string(i) +
+              R"(":{"dtype":"I32","shape":[2,2],"data_offsets":[0,16]})";
   shared += "}";
   const std::string plain = R"({"test":{"dtype":"I32","shape":[2,2],"data_offsets":[0,16]}})";
   const Malformed cases[] = {
@@ -112,21 +119,42 @@ TEST(SafetensorsRead, EachMalformedCaseHasItsOwnMessage) {
       {"not JSON", file_bytes("{", 0), "InvalidHeaderDeserialization"},
       {"only spaces", file_bytes("   ", 0), "InvalidHeaderDeserialization"},
       {"a list", file_bytes("[]", 0), "InvalidHeaderDeserialization"},
-      {"duplicate key", file_bytes(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2), "InvalidHeaderDeserialization"},
-      {"unknown dtype", file_bytes(R"({"t":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4), "InvalidHeaderDeserialization"},
-      {"no dtype", file_bytes(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4), "InvalidHeaderDeserialization"},
-      {"negative dimension", file_bytes(R"({"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4), "InvalidHeaderDeserialization"},
-      {"fractional dimension", file_bytes(R"({"t":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", 4), "InvalidHeaderDeserialization"},
-      {"one offset", file_bytes(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4), "InvalidHeaderDeserialization"},
+      {"duplicate key",
+       file_bytes(
+           R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})",
+           2),
+       "InvalidHeaderDeserialization"},
+      {"unknown dtype", file_bytes(R"({"t":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4),
+       "InvalidHeaderDeserialization"},
+      {"no dtype", file_bytes(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4),
+       "InvalidHeaderDeserialization"},
+      {"negative dimension", file_bytes(R"({"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4),
+       "InvalidHeaderDeserialization"},
+      {"fractional dimension", file_bytes(R"({"t":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", 4),
+       "InvalidHeaderDeserialization"},
+      {"one offset", file_bytes(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4),
+       "InvalidHeaderDeserialization"},
       {"metadata of numbers", file_bytes(R"({"__metadata__":{"a":1}})", 0), "InvalidHeaderDeserialization"},
       {"tensors share bytes", file_bytes(shared, 16), "InvalidOffset"},
       {"hole", file_bytes(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), "InvalidOffset"},
-      {"backwards", file_bytes(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"u":{"dtype":"U8","shape":[0],"data_offsets":[4,3]}})", 4), "InvalidOffset"},
-      {"shape needs more", file_bytes(R"({"test":{"dtype":"I32","shape":[2,2],"data_offsets":[0,4]}})", 4), "TensorInvalidInfo"},
-      {"product overflows", file_bytes(R"({"test":{"dtype":"I32","shape":[2,18446744073709551614],"data_offsets":[0,16]}})", 16), "ValidationOverflow"},
-      {"dimensions wrap to 0", file_bytes(R"({"test":{"dtype":"I32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0), "ValidationOverflow"},
-      {"bits overflow", file_bytes(R"({"test":{"dtype":"I32","shape":[2,4611686018427387904],"data_offsets":[0,16]}})", 16), "ValidationOverflow"},
-      {"half a byte", file_bytes(R"({"t":{"dtype":"F4","shape":[1,3],"data_offsets":[0,2]}})", 2), "MisalignedSlice"},
+      {"backwards",
+       file_bytes(
+           R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"u":{"dtype":"U8","shape":[0],"data_offsets":[4,3]}})",
+           4),
+       "InvalidOffset"},
+      {"shape needs more", file_bytes(R"({"test":{"dtype":"I32","shape":[2,2],"data_offsets":[0,4]}})", 4),
+       "TensorInvalidInfo"},
+      {"product overflows",
+       file_bytes(R"({"test":{"dtype":"I32","shape":[2,18446744073709551614],"data_offsets":[0,16]}})", 16),
+       "ValidationOverflow"},
+      {"dimensions wrap to 0",
+       file_bytes(R"({"test":{"dtype":"I32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", 0),
+       "ValidationOverflow"},
+      {"bits overflow",
+       file_bytes(R"({"test":{"dtype":"I32","shape":[2,4611686018427387904],"data_offsets":[0,16]}})", 16),
+       "ValidationOverflow"},
+      {"half a byte", file_bytes(R"({"t":{"dtype":"F4","shape":[1,3],"data_offsets":[0,2]}})", 2),
+       "MisalignedSlice"},
       {"bytes behind", file_bytes(plain, 18), "MetadataIncompleteBuffer"},
       {"two bytes missing", file_bytes(plain, 14), "MetadataIncompleteBuffer"},
   };
@@ -134,7 +162,8 @@ TEST(SafetensorsRead, EachMalformedCaseHasItsOwnMessage) {
     std::string message = refusal(bad.file);
     EXPECT_NE(message.find(bad.kind), std::string::npos) << bad.label << ": " << message;
   }
-  EXPECT_NE(refusal(file_bytes(plain, 14)).find("file is 82 bytes, header promises 84: truncated"), std::string::npos)
+  EXPECT_NE(refusal(file_bytes(plain, 14)).find("file is 82 bytes, header promises 84: truncated"),
+            std::string::npos)
       << refusal(file_bytes(plain, 14));
 }
 

@@ -26,7 +26,8 @@ TEST(Compressed, RoundTripsInEveryForm) {
   for (const char* name : {"a.txt", "a.gz", "a.zst"}) {
     auto writer = ByteWriter::create(folder.file(name));
     ASSERT_TRUE(writer.ok());
-    for (size_t at = 0; at < text.size(); at += 33333) ASSERT_TRUE(writer->write(std::string_view(text).substr(at, 33333)).ok());
+    for (size_t at = 0; at < text.size(); at += 33333)
+      ASSERT_TRUE(writer->write(std::string_view(text).substr(at, 33333)).ok());
     EXPECT_FALSE(exists(folder.file(name))) << "must appear only when complete";
     ASSERT_TRUE(writer->commit().ok());
     auto back = read_decompressed(folder.file(name));
@@ -145,8 +146,12 @@ void write_archive(const std::string& path, const std::vector<Written>& members,
 TEST(Archive, EveryKindMemberByMember) {
   testing::TemporaryFolder folder;
   std::string big = sample(300'000);
-  std::vector<Written> members = {{"a/", ""}, {"a/one.xml", "<one/>"}, {"a/two.xml", big}, {"../evil.xml", "bad"},
-                                  {"/etc/evil.xml", "bad"}, {"empty.xml", ""}};
+  std::vector<Written> members = {{"a/", ""},
+                                  {"a/one.xml", "<one/>"},
+                                  {"a/two.xml", big},
+                                  {"../evil.xml", "bad"},
+                                  {"/etc/evil.xml", "bad"},
+                                  {"empty.xml", ""}};
   struct Form {
     const char* name;
     bool zip;
@@ -176,13 +181,16 @@ TEST(Archive, EveryKindMemberByMember) {
         EXPECT_EQ(*content, "<one/>");
       }
     }
-    EXPECT_EQ(seen, (std::vector<std::string>{"a/one.xml", "a/two.xml", "../evil.xml!", "/etc/evil.xml!", "empty.xml"})) << form.name;
+    EXPECT_EQ(seen, (std::vector<std::string>{"a/one.xml", "a/two.xml", "../evil.xml!", "/etc/evil.xml!",
+                                              "empty.xml"}))
+        << form.name;
   }
 }
 
 TEST(Archive, CutOffAndForeignFiles) {
   testing::TemporaryFolder folder;
-  write_archive(folder.file("x.tar.gz"), {{"one.xml", sample(300'000)}, {"two.xml", sample(300'000)}}, false, ARCHIVE_FILTER_GZIP);
+  write_archive(folder.file("x.tar.gz"), {{"one.xml", sample(300'000)}, {"two.xml", sample(300'000)}}, false,
+                ARCHIVE_FILTER_GZIP);
   std::string whole = *read_file(folder.file("x.tar.gz"));
   ASSERT_TRUE(write_file_atomic(folder.file("cut.tar.gz"), whole.substr(0, whole.size() / 4)).ok());
   auto reader = ArchiveReader::open(folder.file("cut.tar.gz"));

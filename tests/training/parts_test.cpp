@@ -26,7 +26,8 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& expe
 
 TEST(Schedule, EveryKind) {
   using Kind = Schedule::Kind;
-  expect_near(rates({Kind::linear, 1, 2, 10, 0}), {0, 0.5, 1, 7 / 8., 6 / 8., 5 / 8., 4 / 8., 3 / 8., 2 / 8., 1 / 8.});
+  expect_near(rates({Kind::linear, 1, 2, 10, 0}),
+              {0, 0.5, 1, 7 / 8., 6 / 8., 5 / 8., 4 / 8., 3 / 8., 2 / 8., 1 / 8.});
   expect_near(rates({Kind::constant, 2, 2, 5, 0}), {0, 1, 2, 2, 2});
   expect_near(rates({Kind::wsd, 1, 2, 10, 5}), {0, 0.5, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2});
   double r = std::sqrt(0.5);
@@ -43,7 +44,8 @@ TEST(Schedule, WarmupAsStepsOrShare) {
 }
 
 TEST(Order, EveryBlockOnceAnEpochAndAPureFunctionOfTheStep) {
-  for (OrderRule rule : {OrderRule::sequential, OrderRule::counter, OrderRule::seedable, OrderRule::plain_sampler}) {
+  for (OrderRule rule :
+       {OrderRule::sequential, OrderRule::counter, OrderRule::seedable, OrderRule::plain_sampler}) {
     BatchPlan forward(13, 2, 3, rule, AccumulationRule::by_epoch, 7);
     EXPECT_EQ(forward.steps_per_epoch(), 3);
     std::vector<std::vector<std::vector<uint64_t>>> steps;
@@ -106,7 +108,8 @@ TEST(AdamWTest, ThreeStepsAgainstTheFormulaInDouble) {
       value[i] *= 1 - rate * 0.1;
       m[i] = 0.9 * m[i] + 0.1 * g;
       v[i] = 0.999 * v[i] + 0.001 * g * g;
-      value[i] -= rate / (1 - std::pow(0.9, k)) * m[i] / (std::sqrt(v[i]) / std::sqrt(1 - std::pow(0.999, k)) + 1e-8);
+      value[i] -=
+          rate / (1 - std::pow(0.9, k)) * m[i] / (std::sqrt(v[i]) / std::sqrt(1 - std::pow(0.999, k)) + 1e-8);
       EXPECT_NEAR(parameters[0].value[i], value[i], 1e-6) << k << " " << i;
     }
   }

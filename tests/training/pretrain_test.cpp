@@ -20,7 +20,9 @@
 namespace bm {
 namespace {
 
-std::string data(const std::string& name) { return testing::source_path("tests/parity/training/data/" + name); }
+std::string data(const std::string& name) {
+  return testing::source_path("tests/parity/training/data/" + name);
+}
 
 PretrainOptions tiny(const std::string& out) {
   PretrainOptions options;
@@ -48,7 +50,8 @@ void expect_same_run(const std::string& a, const std::string& b) {
   auto x = metrics(a), y = metrics(b);
   ASSERT_EQ(x.size(), y.size());
   for (size_t i = 0; i < x.size(); ++i)
-    for (const char* key : {"step", "loss", "grad_norm", "lr", "tokens", "evaluate_loss"}) EXPECT_EQ(x[i][key].dump(), y[i][key].dump()) << key << " of line " << i + 1;
+    for (const char* key : {"step", "loss", "grad_norm", "lr", "tokens", "evaluate_loss"})
+      EXPECT_EQ(x[i][key].dump(), y[i][key].dump()) << key << " of line " << i + 1;
   EXPECT_TRUE(*read_file(a + "/final/model.safetensors") == *read_file(b + "/final/model.safetensors"));
 }
 
@@ -67,12 +70,14 @@ TEST(Pretrain, WritesWhatTheInterfaceNames) {
   EXPECT_LT(report->last_loss, report->first_loss);
   auto lines = metrics(options.out);
   ASSERT_EQ(lines.size(), 8u);
-  for (const char* key : {"step", "loss", "grad_norm", "lr", "tokens", "seconds"}) EXPECT_TRUE(lines[0].contains(key)) << key;
+  for (const char* key : {"step", "loss", "grad_norm", "lr", "tokens", "seconds"})
+    EXPECT_TRUE(lines[0].contains(key)) << key;
   EXPECT_EQ(lines[0]["step"].as_int(), 1);
   auto final_folder = Checkpoint::open(options.out + "/final"), start = Checkpoint::open(options.model);
   ASSERT_TRUE(final_folder.ok()) << final_folder.error().paragraph();
   ASSERT_EQ(final_folder->names().size(), start->names().size());
-  for (const std::string& name : start->names()) EXPECT_EQ(final_folder->get(name)->shape, start->get(name)->shape);
+  for (const std::string& name : start->names())
+    EXPECT_EQ(final_folder->get(name)->shape, start->get(name)->shape);
   EXPECT_EQ(final_folder->config()["vocab_size"].as_int(), 259);
   EXPECT_TRUE(exists(options.out + "/checkpoints/step-8/state.safetensors"));
   auto again = pretrain(options, {});
@@ -128,7 +133,8 @@ int run_child_until(const std::string& out, size_t lines, int signal_number) {
     setenv("BM_TRAIN_OUT", out.c_str(), 1);
     int null = open("/dev/null", O_WRONLY);
     dup2(null, 1);
-    execl("/proc/self/exe", "child", "--gtest_also_run_disabled_tests", "--gtest_filter=Pretrain.DISABLED_Child", nullptr);
+    execl("/proc/self/exe", "child", "--gtest_also_run_disabled_tests",
+          "--gtest_filter=Pretrain.DISABLED_Child", nullptr);
     _exit(99);
   }
   for (int i = 0; i < 20000 && metrics(out).size() < lines; ++i) usleep(1000);
@@ -158,7 +164,8 @@ TEST(Resume, AfterSigkillAndSigtermTheBitsAreThoseOfAStraightRun) {
   ASSERT_EQ(WEXITSTATUS(status), 130);
   auto lines = metrics(out);
   ASSERT_FALSE(lines.empty());
-  EXPECT_TRUE(exists(out + "/checkpoints/step-" + lines.back()["step"].dump())) << "SIGTERM saves where it stands";
+  EXPECT_TRUE(exists(out + "/checkpoints/step-" + lines.back()["step"].dump()))
+      << "SIGTERM saves where it stands";
   auto report = pretrain(long_run(out), {});
   ASSERT_TRUE(report.ok()) << report.error().paragraph();
   expect_same_run(folder.file("straight"), out);
@@ -172,7 +179,8 @@ TEST(Resume, PassesOverABrokenCheckpoint) {
   ASSERT_TRUE(WIFSIGNALED(status));
   std::vector<std::string> saved;
   for (int step = 40; step > 0; step -= 5)
-    if (exists(out + "/checkpoints/step-" + std::to_string(step))) saved.push_back(out + "/checkpoints/step-" + std::to_string(step));
+    if (exists(out + "/checkpoints/step-" + std::to_string(step)))
+      saved.push_back(out + "/checkpoints/step-" + std::to_string(step));
   ASSERT_GE(saved.size(), 2u);
   std::string bytes = *read_file(saved[0] + "/state.safetensors");
   bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 0x10);
@@ -270,7 +278,8 @@ TEST(Pretrain, CorpusAndHeldOutBlocks) {
   auto writer = MegatronWriter::create(folder.file("tokens"), 259);
   std::vector<int32_t> tokens(32);
   for (int s = 0; s < 40; ++s) {
-    for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>((static_cast<size_t>(s) * 5 + i * i) % 40 + 3);
+    for (size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = static_cast<int32_t>((static_cast<size_t>(s) * 5 + i * i) % 40 + 3);
     ASSERT_TRUE(writer->add_sequence(tokens).ok());
   }
   ASSERT_TRUE(writer->commit().ok());

@@ -15,7 +15,9 @@
 namespace bm {
 namespace {
 
-std::string data(const std::string& name) { return testing::source_path("tests/parity/training/data/" + name); }
+std::string data(const std::string& name) {
+  return testing::source_path("tests/parity/training/data/" + name);
+}
 
 Json read(const std::string& path) {
   auto json = read_json_file(path);
@@ -55,7 +57,8 @@ void expect_steps(const std::vector<Json>& got, const Json& golden) {
     const Json& expected = golden[i];
     EXPECT_EQ(got[i]["step"].as_int(), expected["step"].as_int());
     EXPECT_NEAR(got[i]["loss"].as_double(), expected["loss"].as_double(), 1e-5) << "step " << i + 1;
-    EXPECT_NEAR(got[i]["grad_norm"].as_double() / expected["grad_norm"].as_double(), 1, 1e-5) << "step " << i + 1;
+    EXPECT_NEAR(got[i]["grad_norm"].as_double() / expected["grad_norm"].as_double(), 1, 1e-5)
+        << "step " << i + 1;
     double rate = expected["learning_rate"].as_double();
     EXPECT_NEAR(got[i]["lr"].as_double(), rate, 1e-15 + 1e-12 * rate);
     if (expected.contains("loss_float64")) {
@@ -66,8 +69,9 @@ void expect_steps(const std::vector<Json>& got, const Json& golden) {
 }
 
 // Gaps between a checkpoint's tensors `prefix_got`+name and a golden file's `prefix_expected`+name.
-std::vector<double> gaps(const SafetensorsFile& got, const std::string& prefix_got, const SafetensorsFile& expected,
-                         const std::string& prefix_expected, double* largest = nullptr) {
+std::vector<double> gaps(const SafetensorsFile& got, const std::string& prefix_got,
+                         const SafetensorsFile& expected, const std::string& prefix_expected,
+                         double* largest = nullptr) {
   std::vector<double> result;
   for (const auto& entry : expected.entries()) {
     if (!starts_with(entry.name, prefix_expected)) continue;
@@ -87,7 +91,8 @@ void expect_parameters(std::vector<double> differences, const std::string& what)
   ASSERT_GT(differences.size(), 30000u) << what;
   std::sort(differences.begin(), differences.end());
   EXPECT_LE(differences[differences.size() / 2], 1e-7) << what;
-  auto above = static_cast<size_t>(differences.end() - std::upper_bound(differences.begin(), differences.end(), 1e-6));
+  auto above =
+      static_cast<size_t>(differences.end() - std::upper_bound(differences.begin(), differences.end(), 1e-6));
   EXPECT_LE(above, differences.size() / 1000) << what;
   EXPECT_LE(differences.back(), 2e-4) << what;
 }
@@ -104,22 +109,28 @@ void run_cosine(const std::string& name, double warmup) {
   EXPECT_EQ(report->tokens, 20u * 8 * 64);
   if (!testing::have_shared()) return;
   std::string golden = testing::shared_path("golden/training/" + name);
-  auto state = [&](int step) { return SafetensorsFile::open(options.out + "/checkpoints/step-" + std::to_string(step) + "/state.safetensors"); };
+  auto state = [&](int step) {
+    return SafetensorsFile::open(options.out + "/checkpoints/step-" + std::to_string(step) +
+                                 "/state.safetensors");
+  };
   auto f32 = SafetensorsFile::open(golden + "/parameters_after_steps_1_5_20.safetensors");
   ASSERT_TRUE(f32.ok());
   for (int step : {1, 5, 20}) {
     auto got = state(step);
     ASSERT_TRUE(got.ok()) << got.error().paragraph();
-    expect_parameters(gaps(*got, "parameter.", *f32, "step_" + std::to_string(step) + "."), name + " step " + std::to_string(step));
+    expect_parameters(gaps(*got, "parameter.", *f32, "step_" + std::to_string(step) + "."),
+                      name + " step " + std::to_string(step));
   }
-  auto last = state(20), f64 = SafetensorsFile::open(golden + "/parameters_after_step_20_float64.safetensors");
+  auto last = state(20),
+       f64 = SafetensorsFile::open(golden + "/parameters_after_step_20_float64.safetensors");
   expect_parameters(gaps(*last, "parameter.", *f64, ""), name + " float64");
   auto moments = SafetensorsFile::open(golden + "/adamw_moments_after_step_20.safetensors");
   for (const char* kind : {"exp_avg.", "exp_avg_sq."}) {
     double largest = 0;
     auto differences = gaps(*last, kind, *moments, kind, &largest);
     ASSERT_FALSE(differences.empty());
-    EXPECT_LE(*std::max_element(differences.begin(), differences.end()), 1e-5 * largest) << name << " " << kind;
+    EXPECT_LE(*std::max_element(differences.begin(), differences.end()), 1e-5 * largest)
+        << name << " " << kind;
   }
 }
 
@@ -150,7 +161,8 @@ TEST(PretrainParity, UnevenEpochsInTheDefaultOrder) {
   auto report = pretrain(options, common);
   ASSERT_TRUE(report.ok()) << report.error().paragraph();
   expect_steps(metrics(options.out), golden["steps"]);
-  BatchPlan plan(13, options.micro_batch, options.accumulate, OrderRule::seedable, AccumulationRule::by_epoch, 42);
+  BatchPlan plan(13, options.micro_batch, options.accumulate, OrderRule::seedable, AccumulationRule::by_epoch,
+                 42);
   EXPECT_EQ(plan.steps_of(3), static_cast<int64_t>(golden["steps"].size()));
   for (size_t s = 0; s < golden["steps"].size(); ++s) {
     const Json& micro_batches = golden["steps"][s]["micro_batches"];
@@ -172,17 +184,21 @@ TEST(OrderParity, TrainersAndPlainSamplersOrders) {
       for (size_t i = 0; i < got.size(); ++i) ASSERT_EQ(got[i], expected[i].as_uint()) << n << " " << i;
     };
     for (uint64_t epoch = 0; epoch < 3; ++epoch)
-      expect_same(orders["trainer_default"]["epoch_" + std::to_string(epoch)], epoch_order(OrderRule::seedable, n, 42, epoch));
-    expect_same(orders["plain_RandomSampler_right_after_manual_seed"]["order"], epoch_order(OrderRule::plain_sampler, n, 42, 0));
+      expect_same(orders["trainer_default"]["epoch_" + std::to_string(epoch)],
+                  epoch_order(OrderRule::seedable, n, 42, epoch));
+    expect_same(orders["plain_RandomSampler_right_after_manual_seed"]["order"],
+                epoch_order(OrderRule::plain_sampler, n, 42, 0));
   }
   Mt19937 raw(42);
-  for (const Json& value : golden["first_10_raw_32_bit_outputs_of_mt19937_seed_42"].items()) EXPECT_EQ(raw.next(), value.as_uint());
+  for (const Json& value : golden["first_10_raw_32_bit_outputs_of_mt19937_seed_42"].items())
+    EXPECT_EQ(raw.next(), value.as_uint());
 }
 
 TEST(DecayParity, GroupsAreTrainers) {
   Json golden = read(data("decayed_parameters.json"));
   ASSERT_GT(golden["weight_decay"].size(), 10u);
-  for (const Json& name : golden["weight_decay"].items()) EXPECT_TRUE(decays(DecayRule::names, name.as_string())) << name.as_string();
+  for (const Json& name : golden["weight_decay"].items())
+    EXPECT_TRUE(decays(DecayRule::names, name.as_string())) << name.as_string();
   for (const Json& name : golden["no_weight_decay"].items()) {
     EXPECT_FALSE(decays(DecayRule::names, name.as_string())) << name.as_string();
     EXPECT_TRUE(decays(DecayRule::all, name.as_string())) << name.as_string();
@@ -216,7 +232,8 @@ std::vector<double> losses_of(const std::string& precision, double* changed = nu
 double largest_gap(const std::vector<double>& losses, const Json& golden) {
   double largest = 0;
   EXPECT_EQ(losses.size(), golden.size());
-  for (size_t i = 0; i < std::min(losses.size(), golden.size()); ++i) largest = std::max(largest, std::abs(losses[i] - golden[i].as_double()));
+  for (size_t i = 0; i < std::min(losses.size(), golden.size()); ++i)
+    largest = std::max(largest, std::abs(losses[i] - golden[i].as_double()));
   return largest;
 }
 
@@ -231,7 +248,9 @@ TEST(PrecisionParity, MastersStayWithFloat32AndPureBf16DoesNot) {
   std::vector<double> pure_losses = losses_of("bf16-pure", &changed);
   EXPECT_LE(largest_gap(pure_losses, pure), 5e-2);
   EXPECT_GT(largest_gap(pure_losses, f32), 10 * masters) << "pure bf16 loses updates, and it must show";
-  EXPECT_NEAR(changed, runs["pure_bfloat16_parameters_and_moments"]["fraction_of_parameters_that_changed"].as_double(), 0.05);
+  EXPECT_NEAR(changed,
+              runs["pure_bfloat16_parameters_and_moments"]["fraction_of_parameters_that_changed"].as_double(),
+              0.05);
   // Rounding by chance keeps on average what pure bf16 loses.
   EXPECT_LT(largest_gap(losses_of("bf16-stochastic"), f32), largest_gap(pure_losses, f32) / 2);
 }
