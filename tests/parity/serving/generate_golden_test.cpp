@@ -1,8 +1,6 @@
 // Greedy generation of five random models (transformers) and of stories260k (llama2.c's expected text).
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
 #include "base/file.h"
 #include "paths.h"
 #include "serving/generate.h"
@@ -44,12 +42,10 @@ INSTANTIATE_TEST_SUITE_P(Models, GreedyGeneration,
                                            "mistral_window7_headdim32_f16"));
 
 TEST(Stories260k, TwoHundredGreedySteps) {
-  if (!testing::have_shared()) GTEST_SKIP() << "../shared is not there";
-  std::string folder = shared_path("data/models/stories260k/");
-  auto model = Model::load(folder + "hf", {.need_tokenizer = true});
+  auto model = Model::load(testing::source_path("data/demo/stories260k"), {.need_tokenizer = true});
   ASSERT_TRUE(model) << model.error().paragraph();
-  auto ids = read_json_file(folder + "reference/greedy_200_steps_ids.json");
-  auto text = read_file(folder + "reference/greedy_200_steps_expected.txt");
+  auto ids = read_json_file(testing::source_path("tests/parity/serving/data/greedy_200_steps_ids.json"));
+  auto text = read_file(testing::source_path("tests/parity/serving/data/greedy_200_steps_expected.txt"));
   ASSERT_TRUE(ids && text);
   auto expected = ids_of(*ids);  // BOS first
   GenerateOptions options;

@@ -11,6 +11,7 @@ using testing::load_or_fail;
 using testing::offsets_of;
 using testing::read_lines;
 using testing::shared_path;
+using testing::source_path;
 
 void check_sentencepiece(const Tokenizer& tokenizer, const std::string& golden) {
   size_t checked = 0;
@@ -67,11 +68,20 @@ TEST(SentencePiece, PublishedVectors) {
 
 // The model file and the tokenizer.json made from it by transformers agree on real text.
 TEST(SentencePiece, StoriesModelEqualsItsJson) {
-  REQUIRE_SHARED();
-  auto model = load_or_fail(shared_path("data/models/stories260k/hf"));
-  auto json = load_or_fail(shared_path("golden/scoring/stories260k_tokenizer"));
+  auto model = load_or_fail(source_path("data/demo/stories260k/tokenizer.model"));
+  auto json = load_or_fail(source_path("data/demo/stories260k/tokenizer.json"));
   ASSERT_TRUE(model && json);
   EXPECT_EQ(model->vocabulary_size(), 512);
+  auto story = read_file(source_path("tests/parity/serving/data/greedy_200_steps_expected.txt"));
+  auto ids = read_json_file(source_path("tests/parity/serving/data/greedy_200_steps_ids.json"));
+  ASSERT_TRUE(story && ids);
+  auto expected = ids_of(*ids);
+  EXPECT_EQ(json->decode(expected, true).substr(0, story->size()), *story);
+  for (const char* text : {"", " ", "Once upon a time", "  two  spaces", "39 °C, π ≈ 3.14\n\ttabs", "<s>literal</s>"}) {
+    EXPECT_EQ(model->encode(text), json->encode(text)) << text;
+    EXPECT_EQ(json->decode(json->encode(text), true), text);
+  }
+  if (!testing::have_shared()) return;
   for (const Json& line : read_lines(shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"))) {
     const std::string& text = line["text"].as_string();
     ASSERT_EQ(model->encode(text), json->encode(text)) << text;
