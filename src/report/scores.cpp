@@ -90,6 +90,39 @@ double chance_of(const Scores& scores, const std::string& task) {
   return NAN;
 }
 
+// Mean accuracy by the rule `letters`: the likeliest of the item's letters, whatever other tokens are likelier.
+std::optional<ReportTable> letters_table(const Scores& scores, const std::string& caption) {
+  ReportTable table{caption, {text_cell("model")}, {}, "Here the likeliest of the item's own letters counts, even when the model would rather write something else: the fair comparison with chance.", 1};
+  bool differs = false;
+  for (const std::string& task : scores.tasks) table.header.push_back(number_cell(label_of(task)));
+  std::vector<Cell> chance = {text_cell("chance")};
+  for (const std::string& task : scores.tasks) chance.push_back(number_cell(fixed_text(chance_of(scores, task), 1)));
+  for (const std::string& model : scores.models) {
+    std::vector<Cell> row = {text_cell(model.empty() ? "predictions" : model)};
+    for (const std::string& task : scores.tasks) {
+      const RunSummary* run = scores.at(model, task);
+      double sum = 0;
+      if (run)
+        for (double points : run->letters_points) sum += points;
+      double points = run && !run->letters_points.empty() ? sum / static_cast<double>(run->letters_points.size()) : NAN;
+      differs = differs || (run && std::abs(points - run->mean) > 0.05);
+      row.push_back(number_cell(fixed_text(points, 1)));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  table.rows.push_back(std::move(chance));
+  return differs ? std::optional(std::move(table)) : std::nullopt;
+}
+
+std::string rule_text(DecisionRule rule) {
+  switch (rule) {
+    case DecisionRule::top1: return "An answer counts when the likeliest token of the whole vocabulary is the right letter, so a model that would write something else than a letter scores below chance.";
+    case DecisionRule::letters: return "An answer counts when the right letter is the likeliest of the item's letters.";
+    case DecisionRule::lm_eval: return "An answer counts when its text is the likeliest of the choices, as lm-evaluation-harness scores it.";
+  }
+  return {};
+}
+
 ReportTable score_table(const Scores& scores, const std::string& caption, int64_t draws) {
   ReportTable table{caption, {text_cell("model")}, {}, "", 1};
   for (const std::string& task : scores.tasks) table.header.push_back(number_cell(label_of(task)));
@@ -262,7 +295,10 @@ Status add_evaluation(const Stage& stage, Document& page, Facts& facts) {
     double chance = 0;
     for (const std::string& task : scores.tasks) chance += chance_of(scores, task) / static_cast<double>(scores.tasks.size());
     std::string suffix = language.empty() || (language == "en" && languages.size() == 1) ? "" : ", language " + language;
+    page.blocks.push_back(Paragraph{rule_text(options.rule)});
     page.blocks.push_back(score_table(scores, "Accuracy of each model" + suffix, draws));
+    if (options.rule == DecisionRule::top1)
+      if (auto table = letters_table(scores, "Accuracy among the letters alone" + suffix)) page.blocks.push_back(std::move(*table));
     if (BarChart chart = average_chart(scores, chance); chart.bars.size() > 1) page.blocks.push_back(std::move(chart));
     score_facts(stage.name + suffix, scores, chance, facts);
     if (auto diagrams = reliabilities(scores, folder.files, metrics); language == languages.front() && !diagrams.empty()) {
