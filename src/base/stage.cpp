@@ -85,9 +85,29 @@ std::string first_difference(const Json& before, const Json& now) {
   return {};
 }
 
-bool folder_is_empty(const std::string& path) {
+// A file that AtomicFile had not renamed when its process was killed: NAME.tmp-<process>.
+bool is_abandoned(const std::string& name) {
+  size_t at = name.rfind(".tmp-");
+  return at != std::string::npos && at + 5 < name.size() &&
+         name.find_first_not_of("0123456789", at + 5) == std::string::npos;
+}
+
+void remove_abandoned(const std::string& folder) {
+  auto files = list_files(folder);
+  if (!files.ok()) return;
+  std::error_code ignored;
+  for (const std::string& file : *files)
+    if (is_abandoned(file)) fs::remove(file, ignored);
+}
+
+// Nothing there but, perhaps, a first manifest that a killed run was about to rename.
+bool folder_is_unused(const std::string& path) {
   std::error_code code;
-  return fs::is_empty(path, code) && !code;
+  for (const auto& entry : fs::directory_iterator(path, code)) {
+    std::string name = entry.path().filename().string();
+    if (!name.starts_with("manifest.json") || !is_abandoned(name)) return false;
+  }
+  return !code;
 }
 
 }  // namespace
@@ -103,7 +123,7 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
     return bad_input("is a file, a folder to write is wanted").in(path);
   std::string manifest_path = path_join(path, kManifest);
   bool has_manifest = exists(manifest_path);
-  if (exists(path) && !has_manifest && !folder_is_empty(path))
+  if (exists(path) && !has_manifest && !folder_is_unused(path))
     return bad_input("the folder is not empty and holds no manifest.json of an earlier run",
                      "Choose another output folder; nothing was changed.").in(path);
   if (has_manifest && overwrite) {
@@ -122,9 +142,11 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
       log_info(path + ": already complete");
     else
       log_info(path + ": resuming an unfinished run");
+    if (folder.state_ == State::resumed) remove_abandoned(path);
     return folder;
   }
   BM_CHECK_OK(make_directories(path));
+  remove_abandoned(path);
   Json manifest = Json::object({{"program", "biomistral"},
                                 {"version", program_version()},
                                 {"commit", program_commit()},

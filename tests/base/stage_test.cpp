@@ -62,6 +62,23 @@ TEST(StageFolder, ForeignFolderIsLeftAlone) {
   EXPECT_EQ(*read_file(temporary.file("thesis.txt")), "mine");
 }
 
+// What a kill leaves between a temporary file and its rename neither blocks the next run nor stays.
+TEST(StageFolder, AbandonedTemporariesAreCleared) {
+  testing::TemporaryFolder temporary;
+  std::string out = temporary.file("out");
+  ASSERT_TRUE(make_directories(out).ok());
+  ASSERT_TRUE(write_file_atomic(out + "/manifest.json.tmp-4711", "{").ok());
+  auto fresh = StageFolder::open(out, identity(10), false);
+  ASSERT_TRUE(fresh.ok()) << fresh.error().paragraph();
+  EXPECT_FALSE(exists(out + "/manifest.json.tmp-4711"));
+  ASSERT_TRUE(write_file_atomic(out + "/model.safetensors.tmp-4711", "half").ok());
+  ASSERT_TRUE(write_file_atomic(out + "/notes.tmp-file", "mine").ok());
+  auto resumed = StageFolder::open(out, identity(10), false);
+  ASSERT_TRUE(resumed.ok());
+  EXPECT_FALSE(exists(out + "/model.safetensors.tmp-4711"));
+  EXPECT_TRUE(exists(out + "/notes.tmp-file"));
+}
+
 TEST(Files, AtomicWriteKeepsTheOldOneUntilCommit) {
   testing::TemporaryFolder temporary;
   std::string path = temporary.file("a");

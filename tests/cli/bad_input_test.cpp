@@ -93,7 +93,7 @@ TEST_F(BadInput, ConfigWithoutAKeyOrOfAnotherArchitecture) {
   std::string path = model("unknown");
   edit_config(path, "model_type", "gpt_bigcode");
   edit_config(path, "architectures", Json::array({Json("GPTBigCodeForCausalLM")}));
-  expect_refused(score(path), {"gpt_bigcode", "mistral", "llama"});
+  expect_refused(score(path), {"GPTBigCodeForCausalLM", "mistral", "llama"});
 }
 
 TEST_F(BadInput, VocabularyLargerThanTheEmbedding) {
