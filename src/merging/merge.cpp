@@ -79,6 +79,21 @@ Result<StageIdentity> identity(const MergeOptions& options, const CommonOptions&
   return out;
 }
 
+// Rows of every input in the order of the result's vocabulary.
+Status align_inputs(const Vocabulary& vocabulary, const PlannedTensor& tensor, Rounding load, TensorProblem& p) {
+  std::vector<size_t> which;
+  std::vector<Tensor> embeddings;
+  for (size_t i = 0; i < p.inputs.size(); ++i) {
+    which.push_back(tensor.inputs[i].model);
+    Tensor values(DType::f32, p.inputs[i].view().shape);
+    p.inputs[i].read(0, values.count(), values.as<float>());
+    embeddings.push_back(std::move(values));
+  }
+  BM_TRY(std::vector<Tensor> aligned, align_embeddings(vocabulary, which, embeddings));
+  for (size_t i = 0; i < aligned.size(); ++i) p.inputs[i] = Source(aligned[i].view(), load);
+  return {};
+}
+
 Result<TensorProblem> problem_of(const Prepared& prepared, const PlannedTensor& tensor, Mt19937* stream) {
   TensorProblem p;
   p.name = tensor.name;
@@ -101,6 +116,7 @@ Result<TensorProblem> problem_of(const Prepared& prepared, const PlannedTensor& 
     p.inputs.emplace_back(stored.view, load);
     p.models.push_back(model.reference.text);
   }
+  if (tensor.vocabulary && prepared.plan.vocabulary) BM_CHECK_OK(align_inputs(*prepared.plan.vocabulary, tensor, load, p));
   return p;
 }
 
@@ -149,7 +165,8 @@ Status merge_tensors(const Prepared& prepared, MergeOutput& output) {
       if (stop_requested()) return interrupted_error("merge");
       progress.note(tensors[i].name);
       BM_CHECK_OK(write_tensor(p, tensors[i], i, output).in("tensor " + tensors[i].name));
-      for (const Source& source : p.inputs) source.drop();
+      if (!(tensors[i].vocabulary && prepared.plan.vocabulary))
+        for (const Source& source : p.inputs) source.drop();
     }
     progress.advance(tensors[i].bytes());
   }

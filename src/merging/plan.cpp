@@ -27,12 +27,10 @@ class Planner {
     plan_.method = configuration_.method;
     plan_.switches = request_.switches;
     BM_CHECK_OK(unknown_keys());
-    if (configuration_.tokenizer)
-      return bad_input("`tokenizer_source` and `tokenizer` are not supported yet",
-                       "Without the key the base's tokenizer is kept; models whose vocabularies agree need nothing else.");
     for (const OutputSlice& slice : configuration_.slices) BM_CHECK_OK(check_inputs(slice));
     BM_CHECK_OK(load_models());
     BM_TRY(slices_, resolved_slices());
+    if (configuration_.tokenizer) BM_CHECK_OK(vocabulary());
     BM_CHECK_OK(tensors());
     sort_tensors();
     add_lints(configuration_, plan_);
@@ -122,6 +120,17 @@ class Planner {
     BM_TRY(model.checkpoint, Checkpoint::open(model.path));
     BM_CHECK_OK(check_merge_architecture(model.checkpoint.config()).in(model.path));
     BM_TRY(model.layers, model.checkpoint.config().get_int("num_hidden_layers").in("config.json").in(model.path));
+    return {};
+  }
+
+  Status vocabulary() {
+    std::vector<VocabularyModel> models;
+    for (const LoadedModel& model : plan_.models) {
+      BM_TRY(int64_t size, model.checkpoint.config().get_int("vocab_size").in("config.json").in(model.path));
+      models.push_back({&model.reference, model.path, size});
+    }
+    BM_TRY(plan_.vocabulary, build_vocabulary(*configuration_.tokenizer, models, plan_.donor));
+    for (const std::string& warning : plan_.vocabulary->warnings) plan_.lints.push_back({warning, ""});
     return {};
   }
 
@@ -307,6 +316,7 @@ class Planner {
       }
       BM_CHECK_OK(same_shape(out, stored.shape, i));
     }
+    if (out.vocabulary && plan_.vocabulary) out.shape[0] = plan_.vocabulary->rows;
     out.working = configuration_.dtype.value_or(type.value_or(DType::f32));
     out.written = configuration_.out_dtype.value_or(out.working);
     if (request_.switches.arithmetic.promote_masked && plan_.method->kind == MethodKind::arcee_fusion && out.inputs.size() > 1)

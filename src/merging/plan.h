@@ -11,6 +11,7 @@
 #include "formats/checkpoint.h"
 #include "merging/arithmetic.h"
 #include "merging/config.h"
+#include "merging/vocabulary.h"
 
 namespace bm {
 
@@ -61,6 +62,7 @@ struct MergePlan {
   size_t donor = 0;  // whose config, tokenizer and side files are taken
   std::vector<PlannedTensor> tensors;  // in the order of execution (also that of random draws and of the files)
   int64_t layers = 0;
+  std::optional<Vocabulary> vocabulary;  // set: embeddings and lm_head are brought to it first
   std::vector<Lint> lints;
   uint64_t written_bytes() const;
   uint64_t read_bytes() const;

@@ -42,6 +42,27 @@ Status copy_tokenizer(const std::string& from, const std::string& to, const std:
   return write_file_atomic(path, config.dump_pretty() + "\n");
 }
 
+// The new tokenizer.json with the donor's other files; those that spell the old vocabulary out stay behind.
+Status write_vocabulary(const Vocabulary& vocabulary, const std::string& from, const std::string& to, const std::string& chat_template) {
+  BM_CHECK_OK(copy_tokenizer(from, to, chat_template));
+  for (const char* name : {"tokenizer.model", "added_tokens.json", "merges.txt", "vocab.json"})
+    if (exists(path_join(to, name))) BM_CHECK_OK(remove_all(path_join(to, name)));
+  std::string path = path_join(to, "tokenizer_config.json");
+  if (exists(path)) {
+    BM_TRY(Json config, read_json_file(path, {.reject_duplicate_keys = false}));
+    if (Json decoder = config["added_tokens_decoder"]; decoder.is_object()) {
+      for (Json entry : vocabulary.added) {
+        std::string id = std::to_string(entry["id"].as_int());
+        entry.erase("id");
+        decoder.set(id, entry);
+      }
+      config.set("added_tokens_decoder", decoder);
+      BM_CHECK_OK(write_file_atomic(path, config.dump_pretty() + "\n"));
+    }
+  }
+  return write_file_atomic(path_join(to, "tokenizer.json"), vocabulary.tokenizer.dump_pretty() + "\n");
+}
+
 }  // namespace
 
 Json merged_config(const MergeConfiguration& configuration, const MergePlan& plan) {
@@ -105,7 +126,10 @@ Status write_side_files(const MergeConfiguration& configuration, const MergePlan
   auto write = [&](const char* name, const std::string& text) { return write_file_atomic(path_join(request.folder, name), text); };
   BM_CHECK_OK(write("config.json", merged_config(configuration, plan).dump_pretty() + "\n"));
   BM_TRY(std::string chat_template, resolve_chat_template(configuration.chat_template, plan));
-  if (request.copy_tokenizer) BM_CHECK_OK(copy_tokenizer(plan.models[plan.donor].path, request.folder, chat_template));
+  if (plan.vocabulary)
+    BM_CHECK_OK(write_vocabulary(*plan.vocabulary, plan.models[plan.vocabulary->donor].path, request.folder, chat_template));
+  else if (request.copy_tokenizer)
+    BM_CHECK_OK(copy_tokenizer(plan.models[plan.donor].path, request.folder, chat_template));
   if (!request.model_card) return {};
   BM_CHECK_OK(write("mergekit_config.yml", configuration.source));
   return write("README.md", model_card(configuration, plan, request));

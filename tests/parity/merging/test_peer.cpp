@@ -127,5 +127,68 @@ TEST(MergePeer, AllCases) {
   run_cases(shared_path("golden/merge"), false);
 }
 
+// Token → id of a folder's tokenizer.json.
+std::map<std::string, int64_t> token_ids(const std::string& folder) {
+  std::map<std::string, int64_t> ids;
+  auto tokenizer = read_json_file(folder + "/tokenizer.json", {.reject_duplicate_keys = false});
+  EXPECT_TRUE(tokenizer.ok());
+  for (const Json::Member& member : (*tokenizer)["model"]["vocab"].members()) ids[member.first] = member.second.as_int();
+  for (const Json& entry : (*tokenizer)["added_tokens"].items()) ids[entry["content"].as_string()] = entry["id"].as_int();
+  return ids;
+}
+
+// Rows by token string (ids of added tokens vary between runs of the peer), padding rows in order.
+void compare_rows(const std::string& name, const GoldenTensor& ours, const GoldenTensor& theirs,
+                  const std::map<std::string, int64_t>& our_ids, const std::map<std::string, int64_t>& their_ids) {
+  ASSERT_EQ(ours.shape, theirs.shape) << name;
+  int64_t width = ours.shape[1];
+  auto row = [&](int64_t a, int64_t b, const std::string& token) {
+    for (int64_t i = 0; i < width; ++i) {
+      double x = ours.values[static_cast<size_t>(a * width + i)], y = theirs.values[static_cast<size_t>(b * width + i)];
+      double bound = ours.dtype == DType::f32 ? 1e-6 : std::max(ulp_of(x, ours.dtype), ulp_of(y, ours.dtype));
+      ASSERT_LE(std::abs(x - y), bound) << name << " row of " << token;
+    }
+  };
+  for (const auto& [token, id] : their_ids) {
+    ASSERT_TRUE(our_ids.contains(token)) << token;
+    row(our_ids.at(token), id, token);
+  }
+  for (int64_t id = static_cast<int64_t>(their_ids.size()); id < theirs.shape[0]; ++id) row(id, id, "padding");
+}
+
+TEST(MergePeer, Tokenizers) {
+  if (!have_shared()) GTEST_SKIP() << "the larger references are not there";
+  std::string root = shared_path("golden/merge");
+  auto cases = read_json_file(root + "/cases.json");
+  ASSERT_TRUE(cases.ok());
+  for (const Json& entry : cases->items()) {
+    if (!starts_with(entry["tolerance"].as_string(), "rows compared BY TOKEN")) continue;
+    std::string name = entry["case"].as_string(), merged = root + "/cases/" + name + "/merged";
+    SCOPED_TRACE(name);
+    TemporaryFolder folder;
+    std::string out = folder.file("out");
+    auto report = merge(golden_options(root, "cases/" + name + "/config.yml", entry["command"].as_string(), out), peer_mode());
+    ASSERT_TRUE(report.ok()) << report.error().paragraph();
+    auto our_ids = token_ids(out), their_ids = token_ids(merged);
+    EXPECT_EQ(our_ids.size(), their_ids.size());
+    EXPECT_EQ((*read_json_file(out + "/config.json"))["vocab_size"], (*read_json_file(merged + "/config.json"))["vocab_size"]);
+    GoldenTensors ours = load_golden(out), theirs = load_golden(merged);
+    ASSERT_EQ(ours.size(), theirs.size());
+    for (const auto& [tensor, values] : theirs) {
+      ASSERT_EQ(ours[tensor].dtype, values.dtype);
+      if (tensor == "lm_head.weight" || tensor == "model.embed_tokens.weight") {
+        compare_rows(tensor, ours[tensor], values, our_ids, their_ids);
+        continue;
+      }
+      Difference d = compare_tensor(ours[tensor], values, nullptr);
+      if (values.dtype == DType::f32) {
+        EXPECT_LE(d.relative_to_maximum, 1e-6) << tensor;
+      } else {
+        EXPECT_LE(d.ulps, 1.0) << tensor;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bm::testing
