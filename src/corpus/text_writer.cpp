@@ -12,7 +12,7 @@ enum : unsigned char { kPlain, kSpace, kMaybeSpace, kControl, kPipe };
 constexpr std::array<unsigned char, 256> make_classes() {
   std::array<unsigned char, 256> classes{};
   for (size_t c = 0; c < 0x20; ++c) classes[c] = kControl;
-  for (unsigned char c : {' ', '\t', '\n', '\r'}) classes[c] = kSpace;
+  for (char c : {' ', '\t', '\n', '\r'}) classes[static_cast<unsigned char>(c)] = kSpace;
   classes[0x7F] = kControl;
   classes['|'] = kPipe;
   classes[0xC2] = classes[0xE2] = classes[0xE3] = kMaybeSpace;
