@@ -1,5 +1,7 @@
 # bm_room(NAME [USES rooms...] [LIBRARIES targets...]): a static library bm_NAME from src/NAME.
 # A room without sources yet becomes an interface library, so that those above it can name it.
+# The undefined-behaviour checks make the unrolled tiles of an instruction set too large to compile; the
+# scalar files hold the same code and keep the checks.
 # Files in src/kernels named *_avx2.cpp, *_avx512.cpp, ... get their instruction set's flags.
 function(bm_room name)
   cmake_parse_arguments(ROOM "" "" "USES;LIBRARIES" ${ARGN})
@@ -25,6 +27,9 @@ function(bm_room name)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi2;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq")
     elseif(source MATCHES "/kernels/")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O3")
+    endif()
+    if(BIOMISTRAL_SANITIZE MATCHES "undefined" AND source MATCHES "_avx[0-9a-z]*\\.cpp$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "-fno-sanitize=undefined")
     endif()
   endforeach()
 endfunction()

@@ -18,25 +18,9 @@ namespace bm::jinja {
 class Value;
 class Renderer;
 
-struct List {
-  std::vector<Value> items;
-  bool tuple = false;  // prints as (a, b)
-};
-struct Dict {
-  std::vector<std::pair<Value, Value>> entries;  // in order of insertion; small, so searched
-  bool assignable = false;                       // namespace(): {% set ns.x = … %} may change it
-  const Value* find(std::string_view key) const;
-  const Value* find(const Value& key) const;
-  void set(Value key, Value value);
-};
-
-struct Arguments {
-  std::vector<Value> positional;
-  std::vector<std::pair<std::string, Value>> named;
-  size_t count() const { return positional.size() + named.size(); }
-  // By position or name; nullptr when absent.
-  const Value* get(size_t index, std::string_view name) const;
-};
+struct List;
+struct Dict;
+struct Arguments;
 using Function = std::function<Result<Value>(Renderer&, const Arguments&)>;
 
 class Value {
@@ -59,7 +43,7 @@ class Value {
   static Value string(std::string text);
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
-  static Value dict() { return Value(Data(std::make_shared<Dict>())); }
+  static Value dict();
   static Value function(Function function);
   static Value from_json(const Json& json);
 
@@ -79,8 +63,8 @@ class Value {
   int64_t as_integer() const { return is_boolean() ? (as_boolean() ? 1 : 0) : std::get<int64_t>(data_); }
   double as_double() const { return is_real() ? std::get<double>(data_) : static_cast<double>(as_integer()); }
   const std::string& as_string() const { return *std::get<Text>(data_); }
-  std::vector<Value>& items() const { return std::get<ListPointer>(data_)->items; }
-  bool is_tuple() const { return is_list() && std::get<ListPointer>(data_)->tuple; }
+  std::vector<Value>& items() const;
+  bool is_tuple() const;
   Dict& as_dict() const { return *std::get<DictPointer>(data_); }
   const Function& as_function() const { return *std::get<FunctionPointer>(data_); }
   std::string undefined_name() const;
@@ -101,6 +85,29 @@ class Value {
   explicit Value(Data data) : data_(std::move(data)) {}
   Data data_;
 };
+
+struct List {
+  std::vector<Value> items;
+  bool tuple = false;  // prints as (a, b)
+};
+struct Dict {
+  std::vector<std::pair<Value, Value>> entries;  // in order of insertion; small, so searched
+  bool assignable = false;                       // namespace(): {% set ns.x = … %} may change it
+  const Value* find(std::string_view key) const;
+  const Value* find(const Value& key) const;
+  void set(Value key, Value value);
+};
+
+struct Arguments {
+  std::vector<Value> positional;
+  std::vector<std::pair<std::string, Value>> named;
+  size_t count() const { return positional.size() + named.size(); }
+  // By position or name; nullptr when absent.
+  const Value* get(size_t index, std::string_view name) const;
+};
+inline Value Value::dict() { return Value(Data(std::make_shared<Dict>())); }
+inline std::vector<Value>& Value::items() const { return std::get<ListPointer>(data_)->items; }
+inline bool Value::is_tuple() const { return is_list() && std::get<ListPointer>(data_)->tuple; }
 
 // <0, 0, >0; bad_input for types that have no order.
 Result<int> compare(const Value& a, const Value& b, int depth = 0);
