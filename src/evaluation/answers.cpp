@@ -20,7 +20,8 @@ double log_sum_exp(const float* logits, int64_t n) {
 }
 
 Error not_finite() {
-  return failed("the model's logits are not finite", "its weights hold infinities or NaN: `biomistral inspect` finds them");
+  return failed("the model's logits are not finite",
+                "its weights hold infinities or NaN: `biomistral inspect` finds them");
 }
 
 // Minus infinity has no JSON number.
@@ -42,11 +43,17 @@ struct RequestOwner {
 
 class Answering {
  public:
-  Answering(const Model& model, const Plan& plan, const std::vector<size_t>& prompts, const AnswerOptions& options,
-            Journal& journal, const std::string& label)
-      : model_(model), tokenizer_(*model.tokenizer()), plan_(plan), options_(options), journal_(journal),
-        vocabulary_(model.config().vocab), ids_(tokenizer_, vocabulary_, all_letters(plan)),
-        progress_(label, "prompts", prompts.size()), asked_(prompts.size()) {
+  Answering(const Model& model, const Plan& plan, const std::vector<size_t>& prompts,
+            const AnswerOptions& options, Journal& journal, const std::string& label)
+      : model_(model),
+        tokenizer_(*model.tokenizer()),
+        plan_(plan),
+        options_(options),
+        journal_(journal),
+        vocabulary_(model.config().vocab),
+        ids_(tokenizer_, vocabulary_, all_letters(plan)),
+        progress_(label, "prompts", prompts.size()),
+        asked_(prompts.size()) {
     for (size_t i = 0; i < prompts.size(); ++i) asked_[i].prompt = prompts[i];
   }
 
@@ -73,7 +80,8 @@ class Answering {
 
   void fail(const Asked& asked, std::string reason) {
     auto line = Json::object({{"failed", std::move(reason)}}).dump();
-    if (auto status = journal_.append(asked.prompt, line); !status.ok() && !error_) error_ = std::move(status.error());
+    if (auto status = journal_.append(asked.prompt, line); !status.ok() && !error_)
+      error_ = std::move(status.error());
     ++report_.failed;
     progress_.advance();
   }
@@ -119,8 +127,10 @@ class Answering {
     });
     for (size_t a = 0; a < asked_.size(); ++a) {
       if (encoded[a].error) return *encoded[a].error;
-      if (plan_.rule == DecisionRule::lm_eval) add_choices(a, encoded[a].contexts, encoded[a].continuations);
-      else add_single(a, std::move(encoded[a].contexts[0]));
+      if (plan_.rule == DecisionRule::lm_eval)
+        add_choices(a, encoded[a].contexts, encoded[a].continuations);
+      else
+        add_single(a, std::move(encoded[a].contexts[0]));
     }
     return {};
   }
@@ -129,7 +139,8 @@ class Answering {
     asked.truncated = std::max(asked.truncated, std::max<int64_t>(0, tokens - options_.max_length));
     if (tokens <= options_.max_length) return false;
     if (options_.truncate_left) return false;
-    fail(asked, "the prompt has " + std::to_string(tokens) + " tokens, the model takes " + std::to_string(options_.max_length));
+    fail(asked, "the prompt has " + std::to_string(tokens) + " tokens, the model takes " +
+                    std::to_string(options_.max_length));
     return true;
   }
 
@@ -155,7 +166,8 @@ class Answering {
   }
 
   // The last max_length + 1 ids of context and continuation, without the last one, go into the model.
-  void add_choices(size_t a, std::vector<std::vector<int32_t>>& contexts, std::vector<std::vector<int32_t>>& continuations) {
+  void add_choices(size_t a, std::vector<std::vector<int32_t>>& contexts,
+                   std::vector<std::vector<int32_t>>& continuations) {
     Asked& asked = asked_[a];
     asked.likelihoods.resize(contexts.size());
     asked.prompt_tokens = contexts.empty() ? 0 : static_cast<int64_t>(contexts[0].size());
@@ -163,7 +175,8 @@ class Answering {
       int64_t inputs = static_cast<int64_t>(contexts[c].size() + continuations[c].size()) - 1;
       if (continuations[c].empty() || inputs < 1 ||
           static_cast<int64_t>(continuations[c].size()) > options_.max_length) {
-        fail(asked, "choice " + std::to_string(c) + " cannot be scored: it is empty or longer than the model takes");
+        fail(asked,
+             "choice " + std::to_string(c) + " cannot be scored: it is empty or longer than the model takes");
         return;
       }
       if (too_long(asked, inputs)) return;
@@ -178,7 +191,8 @@ class Answering {
     }
   }
 
-  void make_scored(PrefixRequest& request, const std::vector<int32_t>& context, const std::vector<int32_t>& continuation) const {
+  void make_scored(PrefixRequest& request, const std::vector<int32_t>& context,
+                   const std::vector<int32_t>& continuation) const {
     request.tokens = context;
     request.tokens.insert(request.tokens.end(), continuation.begin(), continuation.end() - 1);
     int64_t surplus = static_cast<int64_t>(request.tokens.size()) - options_.max_length;
@@ -211,12 +225,14 @@ class Answering {
     auto sink = [&](size_t r, size_t row, const float* logits) {
       sums[r] += static_cast<double>(logits[targets[r][row]]) - log_sum_exp(logits, vocabulary_);
     };
-    auto run = run_shared_prefixes(model_, requests, options_.run, sink, [](std::span<const size_t>) -> Status {
-      return stop_requested() ? Status(interrupted_error("evaluate")) : Status();
-    });
+    auto run =
+        run_shared_prefixes(model_, requests, options_.run, sink, [](std::span<const size_t>) -> Status {
+          return stop_requested() ? Status(interrupted_error("evaluate")) : Status();
+        });
     if (!run.ok()) return std::move(run.error());
     for (size_t a = 0; a < asked_.size(); ++a)
-      for (size_t c = 0; c < wanted[a].size(); ++c) asked_[a].likelihoods[c].unconditional = sums[wanted[a][c]];
+      for (size_t c = 0; c < wanted[a].size(); ++c)
+        asked_[a].likelihoods[c].unconditional = sums[wanted[a][c]];
     return {};
   }
 
@@ -238,10 +254,13 @@ class Answering {
     double total = log_sum_exp(logits, vocabulary_);
     if (!std::isfinite(total) && !error_) error_ = not_finite();
     likelihood.logprob += static_cast<double>(logits[target]) - total;
-    likelihood.greedy = likelihood.greedy && std::max_element(logits, logits + vocabulary_) - logits == target;
+    likelihood.greedy =
+        likelihood.greedy && std::max_element(logits, logits + vocabulary_) - logits == target;
   }
 
-  const Item& item_of(const PlannedPrompt& prompt) const { return plan_.tasks[prompt.task].items[prompt.item]; }
+  const Item& item_of(const PlannedPrompt& prompt) const {
+    return plan_.tasks[prompt.task].items[prompt.item];
+  }
 
   void complete(Asked& asked, Prediction& prediction) const {
     const auto& prompt = plan_.prompts[asked.prompt];
@@ -262,12 +281,14 @@ class Answering {
     for (size_t c = 0; c < asked.likelihoods.size(); ++c) {
       const auto& l = asked.likelihoods[c];
       prediction.letters.push_back({prompt.letters[c], std::exp(l.logprob), l.logprob});
-      Json choice = Json::object({{"logprob", logprob_json(l.logprob)}, {"tokens", l.tokens}, {"greedy", l.greedy}});
+      Json choice =
+          Json::object({{"logprob", logprob_json(l.logprob)}, {"tokens", l.tokens}, {"greedy", l.greedy}});
       if (l.unconditional) choice.set("unconditional", logprob_json(*l.unconditional));
       choices.push_back(std::move(choice));
     }
     decide_letters(prediction);
-    prediction.best_prediction = prediction.letters_prediction = prompt.letters[static_cast<size_t>(scores.chosen)];
+    prediction.best_prediction = prediction.letters_prediction =
+        prompt.letters[static_cast<size_t>(scores.chosen)];
     prediction.extra.set("choices", std::move(choices));
     Json figures = choice_scores_json(scores);
     for (const auto& [key, value] : figures.members()) prediction.extra.set(key, value);
@@ -308,7 +329,8 @@ class Answering {
 
 }  // namespace
 
-LetterIds::LetterIds(const Tokenizer& tokenizer, int64_t vocabulary, const std::vector<std::string>& letters) {
+LetterIds::LetterIds(const Tokenizer& tokenizer, int64_t vocabulary,
+                     const std::vector<std::string>& letters) {
   for (const auto& letter : letters) ids_[letter];
   int64_t count = std::min(vocabulary, tokenizer.vocabulary_size());
   std::vector<std::string> decoded(static_cast<size_t>(count));
@@ -330,8 +352,9 @@ const std::vector<int32_t>& LetterIds::of(const std::string& letter) const {
   return found == ids_.end() ? none : found->second;
 }
 
-Result<Prediction> read_logits(const float* logits, int64_t vocabulary, const std::vector<std::string>& letters,
-                               const LetterIds& ids, const Tokenizer& tokenizer) {
+Result<Prediction> read_logits(const float* logits, int64_t vocabulary,
+                               const std::vector<std::string>& letters, const LetterIds& ids,
+                               const Tokenizer& tokenizer) {
   double total = log_sum_exp(logits, vocabulary);
   if (!std::isfinite(total)) return not_finite();
   Prediction prediction;
@@ -347,7 +370,8 @@ Result<Prediction> read_logits(const float* logits, int64_t vocabulary, const st
   return prediction;
 }
 
-EncodedPair encode_pair(const Tokenizer& tokenizer, const std::string& context, const std::string& continuation) {
+EncodedPair encode_pair(const Tokenizer& tokenizer, const std::string& context,
+                        const std::string& continuation) {
   size_t kept = python_rstrip(context);
   std::string head = context.substr(0, kept), tail = context.substr(kept) + continuation;
   bool has_bos = tokenizer.bos_id() && starts_with(head, tokenizer.token_text(*tokenizer.bos_id()));
@@ -367,7 +391,8 @@ EncodedPair encode_pair(const Tokenizer& tokenizer, const std::string& context, 
 }
 
 Result<AnswerReport> answer_prompts(const Model& model, const Plan& plan, const std::vector<size_t>& prompts,
-                                    const AnswerOptions& options, Journal& journal, const std::string& label) {
+                                    const AnswerOptions& options, Journal& journal,
+                                    const std::string& label) {
   return Answering(model, plan, prompts, options, journal, label).run();
 }
 

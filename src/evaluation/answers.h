@@ -30,15 +30,17 @@ class LetterIds {
 // Letters, probabilities, best token of one row of logits [vocabulary]: softmax over the whole vocabulary in
 // double precision; a letter's probability is the largest over its ids, neither summed nor renormalized;
 // the best prediction is the decoded argmax, lowest id on ties. failed: logits that are no numbers.
-Result<Prediction> read_logits(const float* logits, int64_t vocabulary, const std::vector<std::string>& letters,
-                               const LetterIds& ids, const Tokenizer& tokenizer);
+Result<Prediction> read_logits(const float* logits, int64_t vocabulary,
+                               const std::vector<std::string>& letters, const LetterIds& ids,
+                               const Tokenizer& tokenizer);
 
 // Tokens of a context and a continuation as lm-eval cuts them: trailing white space of the context moves to
 // the continuation, both are encoded jointly, BOS is not added twice.
 struct EncodedPair {
   std::vector<int32_t> context, continuation;
 };
-EncodedPair encode_pair(const Tokenizer& tokenizer, const std::string& context, const std::string& continuation);
+EncodedPair encode_pair(const Tokenizer& tokenizer, const std::string& context,
+                        const std::string& continuation);
 
 struct AnswerOptions {
   int64_t max_length = 0;  // tokens that may go into the model

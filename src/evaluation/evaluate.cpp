@@ -18,14 +18,16 @@ Status check(const EvaluateOptions& options) {
     return bad_input("--shots " + std::to_string(*options.shots) + " is not 0 to 10");
   if (options.draws && (*options.draws < 1 || *options.draws > 1000))
     return bad_input("--draws " + std::to_string(*options.draws) + " is not 1 to 1000");
-  if (options.option_orders < 1) return bad_input("--option-orders must be 1 or more", "1 asks the given order only");
+  if (options.option_orders < 1)
+    return bad_input("--option-orders must be 1 or more", "1 asks the given order only");
   if (options.truncate != "none" && options.truncate != "left")
     return bad_input("--truncate \"" + options.truncate + "\"", "use none or left");
   if (options.arithmetic != "auto") {
     auto known = parse_arithmetic(options.arithmetic);
     if (!known.ok()) return std::move(known.error());
   }
-  if (options.ensemble.size() == 1) return bad_input("an ensemble needs two or more models", "--ensemble A,B");
+  if (options.ensemble.size() == 1)
+    return bad_input("an ensemble needs two or more models", "--ensemble A,B");
   return {};
 }
 
@@ -40,7 +42,8 @@ struct Figures {
   size_t files = 0;
 };
 
-Result<Figures> compute_figures(const std::string& folder, const EvaluateOptions& options, const CommonOptions& common) {
+Result<Figures> compute_figures(const std::string& folder, const EvaluateOptions& options,
+                                const CommonOptions& common) {
   BM_TRY(auto read, read_predictions_folder(folder));
   Figures figures;
   std::vector<FileMetrics> metrics;
@@ -54,7 +57,9 @@ Result<Figures> compute_figures(const std::string& folder, const EvaluateOptions
   figures.broken = static_cast<int64_t>(read.broken.size());
   for (const auto& row : read.broken) {
     log_warning(row.file + " → " + row.place + ": " + row.reason);
-    figures.ledger.push_back(Json::object({{"status", "broken"}, {"file", row.file}, {"place", row.place}, {"reason", row.reason}}).dump_spaced());
+    figures.ledger.push_back(
+        Json::object({{"status", "broken"}, {"file", row.file}, {"place", row.place}, {"reason", row.reason}})
+            .dump_spaced());
   }
   return figures;
 }
@@ -77,7 +82,9 @@ Json options_json(const EvaluateOptions& options, bool identity) {
 }
 
 void add_provenance(Json& results, const EvaluateOptions& options, double seconds) {
-  results.set("versions", Json::object({{"biomistral", program_version()}, {"commit", program_commit()}, {"compiler", program_compiler()}}));
+  results.set("versions", Json::object({{"biomistral", program_version()},
+                                        {"commit", program_commit()},
+                                        {"compiler", program_compiler()}}));
   results.set("git_hash", program_commit());
   results.set("config", options_json(options, false));
   results.set("date", utc_timestamp());
@@ -102,8 +109,9 @@ Result<EvaluateReport> read_complete(const EvaluateOptions& options) {
   BM_TRY(report.metrics, read_json_file(path_join(options.out, "metrics.json")));
   BM_TRY(report.results, read_json_file(path_join(options.out, "results.json")));
   for (const auto& run : report.results["runs"].items())
-    report.table += fmt::format("{:<28} {:<28} {:<8} {:>5.1f} ±{:.1f}\n", run["run"].as_string(), run["task"].as_string(),
-                                run["language"].as_string(), run["accuracy_points"].as_double(), run["population_sd_points"].as_double());
+    report.table += fmt::format("{:<28} {:<28} {:<8} {:>5.1f} ±{:.1f}\n", run["run"].as_string(),
+                                run["task"].as_string(), run["language"].as_string(),
+                                run["accuracy_points"].as_double(), run["population_sd_points"].as_double());
   BM_TRY(std::string ledger, read_file(path_join(options.out, "ledger.jsonl")));
   report.failed_items = std::count(ledger.begin(), ledger.end(), '\n');
   return report;
@@ -125,7 +133,8 @@ Result<EvaluateReport> from_predictions(const EvaluateOptions& options, const Co
     BM_TRY(auto stage, StageFolder::open(options.out, identity, common.overwrite));
     if (stage.state() == StageFolder::State::complete) return read_complete(options);
     BM_CHECK_OK(write_figures(figures, options.out));
-    BM_CHECK_OK(stage.finish(Json::object({{"files", static_cast<int64_t>(figures.files)}, {"broken_rows", figures.broken}})));
+    BM_CHECK_OK(stage.finish(
+        Json::object({{"files", static_cast<int64_t>(figures.files)}, {"broken_rows", figures.broken}})));
     report.out = options.out;
   }
   report.metrics = std::move(figures.metrics);
@@ -141,16 +150,23 @@ void say_plan(const Plan& plan) {
       published = fmt::format("; the file has {} of {} published", task.file_items, task.published_size);
     log_info(fmt::format("{}.{}: {} items{}{}{}", task.name, task.language, task.items.size(), published,
                          task.held_out ? fmt::format(", {} held out for shots", task.held_out) : "",
-                         task.leaked_shots ? fmt::format(", {} shots dropped because they are test questions", task.leaked_shots) : ""));
+                         task.leaked_shots ? fmt::format(", {} shots dropped because they are test questions",
+                                                         task.leaked_shots)
+                                           : ""));
     for (const auto& row : task.broken) log_warning(row.file + " → " + row.place + ": " + row.reason);
   }
-  for (const auto& name : plan.unavailable) log_warning(name + ": no published files in this language; left out");
+  for (const auto& name : plan.unavailable)
+    log_warning(name + ": no published files in this language; left out");
 }
 
-Result<StageIdentity> run_identity(const Plan& plan, const EvaluateOptions& options, const CommonOptions& common) {
+Result<StageIdentity> run_identity(const Plan& plan, const EvaluateOptions& options,
+                                   const CommonOptions& common) {
   auto identity = identity_of(options, common);
   for (const auto& model : options.models) {
-    if (!exists(model)) return bad_input("the model is not there", "give a Hugging Face folder, a .gguf file or an adapter folder").in(model);
+    if (!exists(model))
+      return bad_input("the model is not there",
+                       "give a Hugging Face folder, a .gguf file or an adapter folder")
+          .in(model);
     BM_TRY(auto input, stage_input("model", model));
     identity.inputs.push_back(std::move(input));
   }
@@ -166,13 +182,16 @@ Result<StageIdentity> run_identity(const Plan& plan, const EvaluateOptions& opti
 }
 
 // Members by name or by path; a path that is no model of the run yet is an error.
-Result<std::vector<std::string>> ensemble_members(const EvaluateOptions& options, const std::vector<std::string>& names) {
+Result<std::vector<std::string>> ensemble_members(const EvaluateOptions& options,
+                                                  const std::vector<std::string>& names) {
   std::vector<std::string> members;
   for (const auto& wanted : options.ensemble) {
     std::string found;
     for (size_t i = 0; i < names.size(); ++i)
       if (names[i] == wanted || options.models[i] == wanted) found = names[i];
-    if (found.empty()) return bad_input("--ensemble names \"" + wanted + "\", which is none of the models", "evaluate it in the same run");
+    if (found.empty())
+      return bad_input("--ensemble names \"" + wanted + "\", which is none of the models",
+                       "evaluate it in the same run");
     members.push_back(found);
   }
   return members;
@@ -187,9 +206,10 @@ std::string joined(const std::vector<std::string>& parts, const std::string& bet
 void say_dry_run(const Plan& plan, const EvaluateOptions& options) {
   uint64_t characters = 0;
   for (const auto& prompt : plan.prompts) characters += prompt.text.size();
-  log_info(fmt::format("would ask {} prompts ({} of text) of {} models; predictions take about {} in {}", plan.prompts.size(),
-                       format_bytes(characters), options.models.size(),
-                       format_bytes(plan.prompts.size() * 400 * std::max<size_t>(1, options.models.size())), options.out));
+  log_info(fmt::format("would ask {} prompts ({} of text) of {} models; predictions take about {} in {}",
+                       plan.prompts.size(), format_bytes(characters), options.models.size(),
+                       format_bytes(plan.prompts.size() * 400 * std::max<size_t>(1, options.models.size())),
+                       options.out));
 }
 
 Json tasks_json(const Plan& plan) {
@@ -198,36 +218,97 @@ Json tasks_json(const Plan& plan) {
   return tasks;
 }
 
+// Ensemble, figures and files once every model has answered everything. ledger: lines of failed prompts.
+Result<EvaluateReport> finish_run(const Plan& plan, const EvaluateOptions& options,
+                                  const CommonOptions& common, const std::vector<std::string>& members,
+                                  const std::vector<std::string>& ledger, Json models, double start,
+                                  StageFolder& stage) {
+  if (ledger.size() == plan.prompts.size() * options.models.size())
+    return failed("none of the " + std::to_string(plan.prompts.size()) +
+                      " prompts could be scored: " + parse_json(ledger.front()).value()["reason"].as_string(),
+                  "ask for fewer --shots, or cut prompts with --truncate left; ledger.jsonl beside each "
+                  "model's files names "
+                  "every item")
+        .in(options.out);
+  if (!members.empty()) BM_CHECK_OK(write_ensemble(plan, options.out, members, joined(members, "+")));
+  BM_TRY(auto figures, compute_figures(options.out, options, common));
+  for (const auto& task : plan.tasks)
+    for (const auto& row : task.broken)
+      figures.ledger.push_back(Json::object({{"status", "broken"},
+                                             {"task", task.name},
+                                             {"language", task.language},
+                                             {"file", row.file},
+                                             {"place", row.place},
+                                             {"reason", row.reason}})
+                                   .dump_spaced());
+  figures.ledger.insert(figures.ledger.end(), ledger.begin(), ledger.end());
+  add_provenance(figures.results, options, now_seconds() - start);
+  figures.results.set("models", std::move(models));
+  figures.results.set("tasks", tasks_json(plan));
+  Json unavailable = Json::array();
+  for (const auto& name : plan.unavailable) unavailable.push_back(name);
+  figures.results.set("unavailable", std::move(unavailable));
+  figures.results.set("failed_items", static_cast<int64_t>(figures.ledger.size()));
+  BM_CHECK_OK(write_figures(figures, options.out));
+  BM_CHECK_OK(stage.finish(Json::object({{"files", static_cast<int64_t>(figures.files)},
+                                         {"failed_items", static_cast<int64_t>(figures.ledger.size())}})));
+  EvaluateReport report;
+  report.out = options.out;
+  report.predictions = static_cast<int64_t>(plan.prompts.size() * options.models.size());
+  report.failed_items = static_cast<int64_t>(figures.ledger.size());
+  report.metrics = std::move(figures.metrics);
+  report.results = std::move(figures.results);
+  report.table = std::move(figures.text);
+  return report;
+}
+
 }  // namespace
 
 void describe(Fields& f, EvaluateOptions& o) {
   f.add("tasks", o.tasks, "tasks, groups (biomistral, mmlu_med), .yaml or .jsonl files", {.unit = "names"});
-  f.add("items", o.items, "items in BioInstructQA's layout, one JSON object a line", {.unit = "files", .result_neutral = true});
+  f.add("items", o.items, "items in BioInstructQA's layout, one JSON object a line",
+        {.unit = "files", .result_neutral = true});
   f.add("data", o.data, "folder of the published files", {.unit = "folder", .result_neutral = true});
   f.add("out", o.out, "folder to write", {.unit = "folder", .result_neutral = true});
   f.add("names", o.names, "names of the models in the results, in their order", {.unit = "names"});
   f.add("base", o.base, "base model of adapter folders", {.unit = "model"});
-  f.add("languages", o.languages, "languages, e.g. en,ar; default: English, or the task's own", {.unit = "codes"});
-  f.add("shots", o.shots, "solved questions before the tested one; default 3, or all that items give", {.unit = "questions"});
+  f.add("languages", o.languages, "languages, e.g. en,ar; default: English, or the task's own",
+        {.unit = "codes"});
+  f.add("shots", o.shots, "solved questions before the tested one; default 3, or all that items give",
+        {.unit = "questions"});
   f.add("draws", o.draws, "times the shots are drawn; default 3 (1 without shots)", {.unit = "draws"});
   f.add("draw-seed", o.draw_seed, "seed of shots, held-out items and option orders");
-  f.add("shots-per", o.shots_per, "draw shots for each item, or once for the whole task", {.choices = {"item", "task"}});
-  f.add("shots-language", o.shots_language, "language of the shots: English as published, or the question's", {.choices = {"en", "question"}});
-  f.add("shot-pool", o.shot_pool, "items held out to draw shots from where no other split is published", {.unit = "items"});
-  f.add("rule", o.rule, "what decides an answer: the top token of the vocabulary, the likeliest letter, or lm-eval's log-likelihoods",
+  f.add("shots-per", o.shots_per, "draw shots for each item, or once for the whole task",
+        {.choices = {"item", "task"}});
+  f.add("shots-language", o.shots_language, "language of the shots: English as published, or the question's",
+        {.choices = {"en", "question"}});
+  f.add("shot-pool", o.shot_pool, "items held out to draw shots from where no other split is published",
+        {.unit = "items"});
+  f.add("rule", o.rule,
+        "what decides an answer: the top token of the vocabulary, the likeliest letter, or lm-eval's "
+        "log-likelihoods",
         {.choices = {"top1", "letters", "lm-eval"}});
-  f.add("arith", o.arithmetic, "arithmetic; auto = fast for quantized models, else exact", {.choices = {"auto", "exact", "bf16", "fast"}});
-  f.add("ensemble", o.ensemble, "models whose letter probabilities are averaged as one more system", {.unit = "names"});
-  f.add("option-orders", o.option_orders, "orders of the options to ask, the given one included", {.unit = "orders"});
+  f.add("arith", o.arithmetic, "arithmetic; auto = fast for quantized models, else exact",
+        {.choices = {"auto", "exact", "bf16", "fast"}});
+  f.add("ensemble", o.ensemble, "models whose letter probabilities are averaged as one more system",
+        {.unit = "names"});
+  f.add("option-orders", o.option_orders, "orders of the options to ask, the given one included",
+        {.unit = "orders"});
   f.add("system-prompt", o.system_prompt, "text before every prompt (the system message with --chat)");
   f.add("chat", o.chat, "ask through the model's chat template");
-  f.add("truncate", o.truncate, "prompts longer than the model takes: none = they fail, left = cut from the left", {.choices = {"none", "left"}});
-  f.add("max-length", o.max_length, "tokens a prompt may have; 0 = the model's positions", {.unit = "tokens"});
+  f.add("truncate", o.truncate,
+        "prompts longer than the model takes: none = they fail, left = cut from the left",
+        {.choices = {"none", "left"}});
+  f.add("max-length", o.max_length, "tokens a prompt may have; 0 = the model's positions",
+        {.unit = "tokens"});
   f.add("kv-memory", o.kv_memory, "key/value caches; 0 = 2G", {.unit = "size", .result_neutral = true});
   f.add("resamples", o.resamples, "bootstrap and permutation resamples", {.unit = "samples"});
-  f.add("write-prompts", o.write_prompts, "write all prompts to this file, one JSON object a line", {.unit = "file", .result_neutral = true});
-  f.add("prompts-only", o.prompts_only, "stop after --write-prompts; no model is needed", {.result_neutral = true, .negatable = false});
-  f.add("from-predictions", o.from_predictions, "score the predictions in this folder; no model is run", {.unit = "folder", .result_neutral = true});
+  f.add("write-prompts", o.write_prompts, "write all prompts to this file, one JSON object a line",
+        {.unit = "file", .result_neutral = true});
+  f.add("prompts-only", o.prompts_only, "stop after --write-prompts; no model is needed",
+        {.result_neutral = true, .negatable = false});
+  f.add("from-predictions", o.from_predictions, "score the predictions in this folder; no model is run",
+        {.unit = "folder", .result_neutral = true});
 }
 
 Result<EvaluateReport> evaluate(const EvaluateOptions& options, const CommonOptions& common) {
@@ -236,14 +317,17 @@ Result<EvaluateReport> evaluate(const EvaluateOptions& options, const CommonOpti
   if (!options.from_predictions.empty()) return from_predictions(options, common);
   if (options.prompts_only && options.write_prompts.empty())
     return bad_input("--prompts-only needs --write-prompts FILE");
-  if (!options.prompts_only && options.models.empty()) return bad_input("no model is given", "name one or more before the flags");
-  if (!options.prompts_only && options.out.empty()) return bad_input("--out is missing", "name the folder to write");
+  if (!options.prompts_only && options.models.empty())
+    return bad_input("no model is given", "name one or more before the flags");
+  if (!options.prompts_only && options.out.empty())
+    return bad_input("--out is missing", "name the folder to write");
   double start = now_seconds();
   BM_TRY(auto plan, make_plan(options, common));
   say_plan(plan);
   EvaluateReport report;
   report.failed_items = plan.broken_rows();
-  if (!options.write_prompts.empty() && !common.dry_run) BM_CHECK_OK(write_prompts(plan, options.write_prompts));
+  if (!options.write_prompts.empty() && !common.dry_run)
+    BM_CHECK_OK(write_prompts(plan, options.write_prompts));
   if (options.prompts_only) return report;
   BM_TRY(auto names, model_names(options));
   BM_TRY(auto members, ensemble_members(options, names));
@@ -269,34 +353,7 @@ Result<EvaluateReport> evaluate(const EvaluateOptions& options, const CommonOpti
     log_info("this shard is done; the results are written by the shard that finishes last");
     return report;
   }
-  if (ledger.size() == plan.prompts.size() * options.models.size())
-    return failed("none of the " + std::to_string(plan.prompts.size()) + " prompts could be scored: " +
-                      parse_json(ledger.front()).value()["reason"].as_string(),
-                  "ask for fewer --shots, or cut prompts with --truncate left; ledger.jsonl beside each model's files names "
-                  "every item").in(options.out);
-  if (!members.empty()) BM_CHECK_OK(write_ensemble(plan, options.out, members, joined(members, "+")));
-  BM_TRY(auto figures, compute_figures(options.out, options, common));
-  for (const auto& task : plan.tasks)
-    for (const auto& row : task.broken)
-      figures.ledger.push_back(Json::object({{"status", "broken"}, {"task", task.name}, {"language", task.language}, {"file", row.file},
-                                             {"place", row.place}, {"reason", row.reason}}).dump_spaced());
-  figures.ledger.insert(figures.ledger.end(), ledger.begin(), ledger.end());
-  add_provenance(figures.results, options, now_seconds() - start);
-  figures.results.set("models", std::move(models));
-  figures.results.set("tasks", tasks_json(plan));
-  Json unavailable = Json::array();
-  for (const auto& name : plan.unavailable) unavailable.push_back(name);
-  figures.results.set("unavailable", std::move(unavailable));
-  figures.results.set("failed_items", static_cast<int64_t>(figures.ledger.size()));
-  BM_CHECK_OK(write_figures(figures, options.out));
-  BM_CHECK_OK(stage.finish(Json::object({{"files", static_cast<int64_t>(figures.files)},
-                                         {"failed_items", static_cast<int64_t>(figures.ledger.size())}})));
-  report.predictions = static_cast<int64_t>(plan.prompts.size() * options.models.size());
-  report.failed_items = static_cast<int64_t>(figures.ledger.size());
-  report.metrics = std::move(figures.metrics);
-  report.results = std::move(figures.results);
-  report.table = std::move(figures.text);
-  return report;
+  return finish_run(plan, options, common, members, ledger, std::move(models), start, stage);
 }
 
 }  // namespace bm

@@ -31,34 +31,34 @@ struct EvaluateOptions {
   std::optional<int64_t> shots;        // default 3, or as the items give
   std::optional<int64_t> draws;        // default 3, or as the items give; 1 without shots
   int64_t draw_seed = 42;
-  std::string shots_per = "item";      // item | task
-  std::string shots_language = "en";   // en: as published; question: the question's language
-  int64_t shot_pool = 100;             // items held out where no other split is published
-  std::string rule = "top1";           // top1 | letters | lm-eval
-  std::string arithmetic = "auto";     // auto: fast for quantized models, else exact
-  std::vector<std::string> ensemble;   // names of models whose letter probabilities are averaged
-  int64_t option_orders = 1;           // orders of the options asked, the given one included
+  std::string shots_per = "item";     // item | task
+  std::string shots_language = "en";  // en: as published; question: the question's language
+  int64_t shot_pool = 100;            // items held out where no other split is published
+  std::string rule = "top1";          // top1 | letters | lm-eval
+  std::string arithmetic = "auto";    // auto: fast for quantized models, else exact
+  std::vector<std::string> ensemble;  // names of models whose letter probabilities are averaged
+  int64_t option_orders = 1;          // orders of the options asked, the given one included
   std::string system_prompt;
-  bool chat = false;                   // through the model's chat template
-  std::string truncate = "none";       // none | left
-  int64_t max_length = 0;              // tokens a prompt may have; 0 = the model's positions
-  ByteSize kv_memory;                  // of key/value caches; 0 = 2 GB
-  int64_t resamples = 10000;           // of bootstrap and permutation
-  std::string write_prompts;           // file
+  bool chat = false;              // through the model's chat template
+  std::string truncate = "none";  // none | left
+  int64_t max_length = 0;         // tokens a prompt may have; 0 = the model's positions
+  ByteSize kv_memory;             // of key/value caches; 0 = 2 GB
+  int64_t resamples = 10000;      // of bootstrap and permutation
+  std::string write_prompts;      // file
   bool prompts_only = false;
-  std::string from_predictions;        // folder of predictions; no model is run
+  std::string from_predictions;  // folder of predictions; no model is run
 };
 void describe(Fields& fields, EvaluateOptions& options);
 
 struct EvaluateReport {
-  std::string out;             // "" when nothing but prompts was asked, or metrics without --out
+  std::string out;  // "" when nothing but prompts was asked, or metrics without --out
   bool already_complete = false;
-  int64_t predictions = 0;     // lines scored in this run
-  int64_t resumed = 0;         // lines taken from an interrupted run
-  int64_t failed_items = 0;    // broken rows, items too long: in OUT/ledger.jsonl
-  Json metrics;                // as metrics.json
-  Json results;                // as results.json
-  std::string table;           // results.md's first table, for the terminal
+  int64_t predictions = 0;   // lines scored in this run
+  int64_t resumed = 0;       // lines taken from an interrupted run
+  int64_t failed_items = 0;  // broken rows, items too long: in OUT/ledger.jsonl
+  Json metrics;              // as metrics.json
+  Json results;              // as results.json
+  std::string table;         // results.md's first table, for the terminal
 };
 
 // bad_input: unknown task, missing files or models, contradictory options; nothing is written then.

@@ -30,7 +30,8 @@ void add_medagents(PredictionsFolder& folder, const PredictionsFile& file, const
   for (size_t r = 1; r < rows.size(); ++r) {
     const auto& c = rows[r].cells;
     if (c.size() != 5 || c[3].empty()) {
-      folder.broken.push_back({file.path, "line " + std::to_string(rows[r].line), "not dataset, model, realidx, gold, pred"});
+      folder.broken.push_back(
+          {file.path, "line " + std::to_string(rows[r].line), "not dataset, model, realidx, gold, pred"});
       continue;
     }
     auto& system = systems[{c[1], c[0]}];
@@ -58,8 +59,10 @@ Status read_foreign_json(PredictionsFolder& folder, PredictionsFile file, const 
                               {"best_prediction", row["prediction"]},
                               {"predictions", row["all_probs"]}});
     auto prediction = read_prediction(line);
-    if (prediction.ok()) file.predictions.push_back(std::move(*prediction));
-    else folder.broken.push_back({file.path, "entry " + std::to_string(i), prediction.error().what()});
+    if (prediction.ok())
+      file.predictions.push_back(std::move(*prediction));
+    else
+      folder.broken.push_back({file.path, "entry " + std::to_string(i), prediction.error().what()});
   }
   if (!file.predictions.empty()) folder.files.push_back(std::move(file));
   return {};
@@ -71,7 +74,8 @@ Status read_foreign_jsonl(PredictionsFolder& folder, PredictionsFile file, std::
     ++line;
     if (trim(content).empty()) continue;
     auto row = parse_json(trim(content));
-    bool shaped = row.ok() && row->is_object() && row->contains("response_answer") && (*row)["answer"].is_string();
+    bool shaped =
+        row.ok() && row->is_object() && row->contains("response_answer") && (*row)["answer"].is_string();
     if (!shaped && file.predictions.empty()) return {};  // another kind of file
     if (!shaped) {
       folder.broken.push_back({file.path, "line " + std::to_string(line), "no answer and response_answer"});
@@ -98,7 +102,8 @@ Status read_foreign_csv(PredictionsFolder& folder, PredictionsFile file) {
     const auto& c = (*rows)[r].cells;
     if (c.size() != 5 || !is_truth_value(c[4])) {
       if (file.predictions.empty()) return {};
-      folder.broken.push_back({file.path, "line " + std::to_string((*rows)[r].line), "not five columns ending in True or False"});
+      folder.broken.push_back(
+          {file.path, "line " + std::to_string((*rows)[r].line), "not five columns ending in True or False"});
       continue;
     }
     file.predictions.push_back(plain_answer(fmt::format("{:04d}", r), c[3], c[2]));

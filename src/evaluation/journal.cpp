@@ -14,11 +14,13 @@ namespace bm {
 namespace {
 
 Error system_error(const std::string& path, const char* doing) {
-  return failed(std::string(doing) + ": " + std::strerror(errno), "check free space and permissions").in(path);
+  return failed(std::string(doing) + ": " + std::strerror(errno), "check free space and permissions")
+      .in(path);
 }
 
 // The whole lines of a journal and the bytes they take; a torn or foreign rest is left out.
-Status read_lines(const std::string& path, const std::string& plan, std::map<uint64_t, std::string>& lines, size_t& good) {
+Status read_lines(const std::string& path, const std::string& plan, std::map<uint64_t, std::string>& lines,
+                  size_t& good) {
   good = 0;
   if (!exists(path)) return {};
   BM_TRY(std::string text, read_file(path));
@@ -32,7 +34,8 @@ Status read_lines(const std::string& path, const std::string& plan, std::map<uin
     } else {
       uint64_t key = 0;
       auto [last, error] = std::from_chars(line.data(), line.data() + line.size(), key);
-      if (error != std::errc() || last == line.data() + line.size() || *last != '\t' || line.back() != '}') break;
+      if (error != std::errc() || last == line.data() + line.size() || *last != '\t' || line.back() != '}')
+        break;
       lines[key] = std::string(last + 1, line.data() + line.size());
     }
     start = good = end + 1;
@@ -50,8 +53,11 @@ Result<std::map<uint64_t, std::string>> Journal::read(const std::string& path, c
 }
 
 Journal::Journal(Journal&& other) noexcept
-    : path_(std::move(other.path_)), pending_(std::move(other.pending_)), descriptor_(other.descriptor_),
-      last_sync_(other.last_sync_), lines_(std::move(other.lines_)) {
+    : path_(std::move(other.path_)),
+      pending_(std::move(other.pending_)),
+      descriptor_(other.descriptor_),
+      last_sync_(other.last_sync_),
+      lines_(std::move(other.lines_)) {
   other.descriptor_ = -1;
 }
 
@@ -66,7 +72,8 @@ Result<Journal> Journal::open(const std::string& path, const std::string& plan) 
   BM_CHECK_OK(read_lines(path, plan, journal.lines_, good));
   journal.descriptor_ = ::open(path.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
   if (journal.descriptor_ < 0) return system_error(path, "cannot be opened");
-  if (::ftruncate(journal.descriptor_, static_cast<off_t>(good)) != 0) return system_error(path, "cannot be cut");
+  if (::ftruncate(journal.descriptor_, static_cast<off_t>(good)) != 0)
+    return system_error(path, "cannot be cut");
   if (::lseek(journal.descriptor_, 0, SEEK_END) < 0) return system_error(path, "cannot be appended to");
   if (good == 0) {
     journal.pending_ = "plan " + plan + "\n";

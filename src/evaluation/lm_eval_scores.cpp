@@ -12,13 +12,15 @@ int64_t argmax(const std::vector<double>& values) {
 
 bool python_space(uint32_t c) {
   return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
 }
 
 }  // namespace
 
 int64_t code_points(std::string_view utf8) {
-  return std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+  return std::count_if(utf8.begin(), utf8.end(),
+                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
 }
 
 size_t python_rstrip(std::string_view utf8) {
@@ -29,9 +31,12 @@ size_t python_rstrip(std::string_view utf8) {
     unsigned char lead = static_cast<unsigned char>(utf8[start]);
     size_t length = end - start;
     uint32_t c = lead;
-    if (length == 2) c = lead & 0x1Fu;
-    else if (length == 3) c = lead & 0x0Fu;
-    else if (length == 4) c = lead & 0x07u;
+    if (length == 2)
+      c = lead & 0x1Fu;
+    else if (length == 3)
+      c = lead & 0x0Fu;
+    else if (length == 4)
+      c = lead & 0x07u;
     for (size_t i = start + 1; i < end; ++i) c = (c << 6) | (static_cast<unsigned char>(utf8[i]) & 0x3Fu);
     if (!python_space(c)) break;
     end = start;
@@ -39,8 +44,9 @@ size_t python_rstrip(std::string_view utf8) {
   return end;
 }
 
-ChoiceScores score_choices(std::span<const ChoiceLikelihood> likelihoods, std::span<const std::string> choices,
-                           int64_t gold, const std::vector<bool>& is_true) {
+ChoiceScores score_choices(std::span<const ChoiceLikelihood> likelihoods,
+                           std::span<const std::string> choices, int64_t gold,
+                           const std::vector<bool>& is_true) {
   ChoiceScores s;
   std::vector<double> plain, norm, bytes, mutual;
   for (size_t i = 0; i < likelihoods.size(); ++i) {
@@ -57,7 +63,8 @@ ChoiceScores score_choices(std::span<const ChoiceLikelihood> likelihoods, std::s
   s.acc_norm = s.chosen_norm == gold;
   s.acc_bytes = argmax(bytes) == gold;
   if (mutual.size() == plain.size()) s.acc_mutual_info = argmax(mutual) == gold ? 1.0 : 0.0;
-  s.exact_match = gold >= 0 && gold < static_cast<int64_t>(likelihoods.size()) && likelihoods[static_cast<size_t>(gold)].greedy;
+  s.exact_match = gold >= 0 && gold < static_cast<int64_t>(likelihoods.size()) &&
+                  likelihoods[static_cast<size_t>(gold)].greedy;
   double top = plain[static_cast<size_t>(s.chosen)], total = 0, of_true = 0;
   for (double l : plain) total += std::exp(l - top);
   for (size_t i = 0; i < plain.size(); ++i) {

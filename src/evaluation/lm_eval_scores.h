@@ -21,14 +21,15 @@ struct ChoiceLikelihood {
 struct ChoiceScores {
   double acc = 0, acc_norm = 0, acc_bytes = 0, exact_match = 0;
   std::optional<double> acc_mutual_info;
-  double brier_score = 0;  // Σ over choices of (softmax(lls) − gold)²: 0 … 2
+  double brier_score = 0;     // Σ over choices of (softmax(lls) − gold)²: 0 … 2
   std::optional<double> mc2;  // share of probability on true choices; the maximum is subtracted first
   int64_t chosen = 0, chosen_norm = 0;  // argmax
 };
 
 // choices: texts without the delimiter; acc_norm divides by code points, acc_bytes by UTF-8 bytes.
-ChoiceScores score_choices(std::span<const ChoiceLikelihood> likelihoods, std::span<const std::string> choices,
-                           int64_t gold, const std::vector<bool>& is_true = {});
+ChoiceScores score_choices(std::span<const ChoiceLikelihood> likelihoods,
+                           std::span<const std::string> choices, int64_t gold,
+                           const std::vector<bool>& is_true = {});
 
 // The scores' names and values as they stand in a predictions line.
 Json choice_scores_json(const ChoiceScores& scores);

@@ -36,11 +36,13 @@ Json calibration_json(const CalibrationSummary& s, bool known) {
 }
 
 void add_lm_eval(const PredictionsFile& file, FileMetrics& m) {
-  for (const char* name : {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "mc2", "brier_score"}) {
+  for (const char* name :
+       {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "mc2", "brier_score"}) {
     std::vector<double> values;
     for (const auto& p : file.predictions)
       if (p.extra[name].is_number()) values.push_back(p.extra[name].as_double());
-    if (values.size() == file.predictions.size()) m.lm_eval.push_back({name, mean(values), standard_error(values)});
+    if (values.size() == file.predictions.size())
+      m.lm_eval.push_back({name, mean(values), standard_error(values)});
   }
 }
 
@@ -98,13 +100,14 @@ FileMetrics file_metrics(const PredictionsFile& file) {
 }
 
 Json metrics_json(const FileMetrics& m) {
-  return Json::object({{"n", m.n},
-                       {"accuracy", m.accuracy},
-                       {"accuracy_letters", m.accuracy_letters},
-                       {"ties", m.ties},
-                       {"accuracy_wilson_95", Json::array({m.accuracy_wilson_95.low, m.accuracy_wilson_95.high})},
-                       {"raw", calibration_json(m.raw, m.has_probabilities)},
-                       {"renormalized", calibration_json(m.renormalized, m.has_probabilities)}});
+  return Json::object(
+      {{"n", m.n},
+       {"accuracy", m.accuracy},
+       {"accuracy_letters", m.accuracy_letters},
+       {"ties", m.ties},
+       {"accuracy_wilson_95", Json::array({m.accuracy_wilson_95.low, m.accuracy_wilson_95.high})},
+       {"raw", calibration_json(m.raw, m.has_probabilities)},
+       {"renormalized", calibration_json(m.renormalized, m.has_probabilities)}});
 }
 
 Json all_metrics_json(const std::vector<PredictionsFile>& files, std::vector<FileMetrics>& metrics) {

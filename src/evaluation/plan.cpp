@@ -33,7 +33,8 @@ Result<std::vector<Task>> load_tasks(const EvaluateOptions& options, const Commo
     } else {
       auto exist = task_languages(name);
       auto wanted = options.languages;
-      if (wanted.empty()) wanted = {std::find(exist.begin(), exist.end(), "en") != exist.end() ? "en" : exist.front()};
+      if (wanted.empty())
+        wanted = {std::find(exist.begin(), exist.end(), "en") != exist.end() ? "en" : exist.front()};
       for (const auto& language : wanted) {
         std::string code = language_code(language);
         if (std::find(exist.begin(), exist.end(), code) == exist.end()) {
@@ -85,7 +86,8 @@ std::vector<uint64_t> option_order(const Item& item, int64_t order, uint64_t see
   size_t n = item.options.size();
   uint64_t purpose = hash64("option order\n" + task + "\n" + item.identifier + "\n" + std::to_string(order));
   auto permutation = counter_permutation(n, seed, purpose);
-  if (std::is_sorted(permutation.begin(), permutation.end()) && n > 1) std::swap(permutation[0], permutation[1]);
+  if (std::is_sorted(permutation.begin(), permutation.end()) && n > 1)
+    std::swap(permutation[0], permutation[1]);
   return permutation;
 }
 
@@ -104,16 +106,18 @@ Item reordered(const Item& item, const std::vector<uint64_t>& order, std::string
 
 class TaskPlanner {
  public:
-  TaskPlanner(const EvaluateOptions& options, DecisionRule rule, const Task& task, size_t index, DrawCounts counts)
+  TaskPlanner(const EvaluateOptions& options, DecisionRule rule, const Task& task, size_t index,
+              DrawCounts counts)
       : options_(options), rule_(rule), task_(task), index_(index), counts_(counts) {}
 
   // Appends the prompts of one draw and order.
   Status add_file(Plan& plan, int64_t draw, int64_t order) {
     PlannedFile file{index_, draw, order, {}, plan.prompts.size(), task_.items.size()};
     file.name = order == 1 ? task_.name + "." + task_.language + ".draw" + std::to_string(draw)
-                           : "option_orders/" + task_.name + "." + task_.language + ".order" + std::to_string(order) +
-                                 ".draw" + std::to_string(draw);
-    PythonRandom sampler(1234 + static_cast<uint64_t>(draw) - 1);  // lm-eval: one generator runs through the items
+                           : "option_orders/" + task_.name + "." + task_.language + ".order" +
+                                 std::to_string(order) + ".draw" + std::to_string(draw);
+    PythonRandom sampler(1234 + static_cast<uint64_t>(draw) -
+                         1);  // lm-eval: one generator runs through the items
     for (size_t i = 0; i < task_.items.size(); ++i) {
       auto prompt = rule_ == DecisionRule::lm_eval ? lm_eval(i, draw, sampler) : biomistral(i, draw, order);
       if (!prompt.ok()) return std::move(prompt.error());
@@ -168,8 +172,9 @@ class TaskPlanner {
       wanted = 0;
     }
     if (wanted > task_.shot_pool.size())
-      return bad_input(task_.name + " has " + std::to_string(task_.shot_pool.size()) + " questions to draw shots from",
-                       "ask for fewer with --shots");
+      return bad_input(
+          task_.name + " has " + std::to_string(task_.shot_pool.size()) + " questions to draw shots from",
+          "ask for fewer with --shots");
     if (wanted && task_.lm_eval_first_shots) {
       shots.assign(task_.shot_pool.begin(), task_.shot_pool.begin() + static_cast<ptrdiff_t>(wanted));
     } else if (wanted) {
@@ -183,12 +188,15 @@ class TaskPlanner {
     prompt.gold = scored.gold;
     prompt.is_true = std::move(scored.is_true);
     for (size_t i = 0; i < prompt.choices.size(); ++i) {
-      std::string letter = i < item.options.size() && !truthful ? item.options[i].letter : std::string(1, static_cast<char>('A' + i % 26));
+      std::string letter = i < item.options.size() && !truthful
+                               ? item.options[i].letter
+                               : std::string(1, static_cast<char>('A' + i % 26));
       if (i >= 26) letter += std::to_string(i / 26);
       prompt.letters.push_back(std::move(letter));
     }
     prompt.correct_letter = prompt.gold >= 0 && static_cast<size_t>(prompt.gold) < prompt.letters.size()
-                                ? prompt.letters[static_cast<size_t>(prompt.gold)] : "";
+                                ? prompt.letters[static_cast<size_t>(prompt.gold)]
+                                : "";
     return prompt;
   }
 
@@ -245,10 +253,12 @@ Result<Plan> make_plan(const EvaluateOptions& options, const CommonOptions& comm
     return {};
   }());
   if (options.tasks.empty() && options.items.empty())
-    return bad_input("no tasks are given", "name them with --tasks (e.g. biomistral), or give --items FILE.jsonl");
+    return bad_input("no tasks are given",
+                     "name them with --tasks (e.g. biomistral), or give --items FILE.jsonl");
   BM_TRY(plan.tasks, load_tasks(options, common, plan.unavailable));
   if (plan.tasks.empty())
-    return bad_input("none of the tasks exists in the languages asked", "see docs/data.md for what each language has");
+    return bad_input("none of the tasks exists in the languages asked",
+                     "see docs/data.md for what each language has");
   if (plan.rule == DecisionRule::lm_eval) split_truthfulqa(plan.tasks);
   BM_CHECK_OK(check_names(plan.tasks));
   int64_t orders = plan.rule == DecisionRule::lm_eval ? 1 : std::max<int64_t>(1, options.option_orders);

@@ -16,9 +16,9 @@ enum class DecisionRule { top1, letters, lm_eval };
 Result<DecisionRule> parse_rule(std::string_view text);
 
 struct PlannedPrompt {
-  size_t task = 0, item = 0;   // indices into Plan::tasks and its items
+  size_t task = 0, item = 0;  // indices into Plan::tasks and its items
   int64_t draw = 1, order = 1;
-  std::string text;            // the whole prompt; lm-eval: the context of all choices
+  std::string text;                  // the whole prompt; lm-eval: the context of all choices
   std::vector<std::string> letters;  // as shown
   std::string correct_letter;        // as shown
   std::string order_letters;         // given letter of each shown option, "BADC"; "" for the given order
@@ -40,7 +40,7 @@ struct Plan {
   DecisionRule rule = DecisionRule::top1;
   std::vector<Task> tasks;
   std::vector<PlannedFile> files;
-  std::vector<PlannedPrompt> prompts;  // file by file, items in order
+  std::vector<PlannedPrompt> prompts;    // file by file, items in order
   std::vector<std::string> unavailable;  // task and language pairs that have no files
   int64_t broken_rows() const;
 };

@@ -13,7 +13,8 @@ namespace {
 
 // Position of ".draw<digits>" at the end of the text or before another dot; npos when there is none.
 size_t find_draw(const std::string& text, size_t& length, int64_t& draw) {
-  for (size_t at = text.rfind(".draw"); at != std::string::npos; at = at ? text.rfind(".draw", at - 1) : std::string::npos) {
+  for (size_t at = text.rfind(".draw"); at != std::string::npos;
+       at = at ? text.rfind(".draw", at - 1) : std::string::npos) {
     size_t end = at + 5;
     while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
     if (end == at + 5 || end - at > 14 || (end < text.size() && text[end] != '.')) continue;
@@ -54,11 +55,14 @@ bool looks_like_prediction(const Json& line) {
          (line.contains("predictions") || line.contains("best_prediction"));
 }
 
-Status add_rows(PredictionsFolder& folder, PredictionsFile file, const std::vector<std::pair<std::string, Json>>& rows) {
+Status add_rows(PredictionsFolder& folder, PredictionsFile file,
+                const std::vector<std::pair<std::string, Json>>& rows) {
   for (const auto& [place, row] : rows) {
     auto prediction = read_prediction(row);
-    if (prediction.ok()) file.predictions.push_back(std::move(*prediction));
-    else folder.broken.push_back({file.path, place, prediction.error().what()});
+    if (prediction.ok())
+      file.predictions.push_back(std::move(*prediction));
+    else
+      folder.broken.push_back({file.path, place, prediction.error().what()});
   }
   if (!file.predictions.empty()) folder.files.push_back(std::move(file));
   return {};
@@ -150,7 +154,8 @@ Result<Prediction> read_prediction(const Json& line) {
     return bad_input("no correct_letter");
   p.correct_letter = line["correct_letter"].as_string();
   const Json& probabilities = line["predictions"];
-  if (!probabilities.is_null() && !probabilities.is_object()) return bad_input("predictions is no object of letters");
+  if (!probabilities.is_null() && !probabilities.is_object())
+    return bad_input("predictions is no object of letters");
   if (probabilities.is_object()) {
     for (const auto& [letter, value] : probabilities.members()) {
       if (!value.is_number() || !(value.as_double() >= 0) || !std::isfinite(value.as_double()))
@@ -158,17 +163,22 @@ Result<Prediction> read_prediction(const Json& line) {
       p.letters.push_back({letter, value.as_double(), std::log(value.as_double())});
     }
   }
-  std::sort(p.letters.begin(), p.letters.end(), [](const auto& a, const auto& b) { return a.letter < b.letter; });
+  std::sort(p.letters.begin(), p.letters.end(),
+            [](const auto& a, const auto& b) { return a.letter < b.letter; });
   const Json& logprobs = line["logprobs"];
   for (auto& l : p.letters)
     if (logprobs[l.letter].is_number()) l.logprob = logprobs[l.letter].as_double();
   decide_letters(p);
-  if (line["best_prediction"].is_string()) p.best_prediction = line["best_prediction"].as_string();
-  else p.best_prediction = p.letters_prediction;
+  if (line["best_prediction"].is_string())
+    p.best_prediction = line["best_prediction"].as_string();
+  else
+    p.best_prediction = p.letters_prediction;
   if (line["prompt_tokens"].is_integer()) p.prompt_tokens = line["prompt_tokens"].as_int();
   if (line["truncated_tokens"].is_integer()) p.truncated_tokens = line["truncated_tokens"].as_int();
-  static const std::vector<std::string> known = {"identifier", "correct_letter", "best_prediction", "predictions",
-                                                 "letters_prediction", "logprobs", "prompt_tokens", "tie", "truncated_tokens"};
+  static const std::vector<std::string> known = {
+      "identifier",         "correct_letter", "best_prediction", "predictions",
+      "letters_prediction", "logprobs",       "prompt_tokens",   "tie",
+      "truncated_tokens"};
   for (const auto& [key, value] : line.members()) {
     if (std::find(known.begin(), known.end(), key) == known.end()) p.extra.set(key, value);
   }
@@ -190,27 +200,40 @@ Result<PredictionsFolder> read_predictions_folder(const std::string& folder) {
   if (!exists(folder)) return bad_input("is not there", "give the folder of predictions").in(folder);
   BM_TRY(auto paths, list_files(folder));
   PredictionsFolder result;
-  static const std::vector<std::string> ours = {"metrics.json", "results.json", "manifest.json", "ledger.jsonl"};
+  static const std::vector<std::string> ours = {"metrics.json", "results.json", "manifest.json",
+                                                "ledger.jsonl"};
   for (const auto& path : paths) {
-    std::string name = path.size() > folder.size() && starts_with(path, folder) ? path.substr(folder.size()) : path_name(path);
+    std::string name = path.size() > folder.size() && starts_with(path, folder) ? path.substr(folder.size())
+                                                                                : path_name(path);
     while (!name.empty() && name[0] == '/') name.erase(0, 1);
-    if (std::find(ours.begin(), ours.end(), path_name(path)) != ours.end() || starts_with(path_name(path), "partial")) continue;
+    if (std::find(ours.begin(), ours.end(), path_name(path)) != ours.end() ||
+        starts_with(path_name(path), "partial"))
+      continue;
     PredictionsFile file;
     file.path = path;
-    if (ends_with(name, ".jsonl")) file.name = name.substr(0, name.size() - 6);
-    else if (ends_with(name, ".json")) file.name = name.substr(0, name.size() - 5);
-    else if (ends_with(name, ".csv")) file.name = name.substr(0, name.size() - 4);
-    else continue;
+    if (ends_with(name, ".jsonl"))
+      file.name = name.substr(0, name.size() - 6);
+    else if (ends_with(name, ".json"))
+      file.name = name.substr(0, name.size() - 5);
+    else if (ends_with(name, ".csv"))
+      file.name = name.substr(0, name.size() - 4);
+    else
+      continue;
     parse_predictions_name(file);
-    if (ends_with(name, ".jsonl")) BM_CHECK_OK(read_jsonl(result, std::move(file)));
-    else if (ends_with(name, ".json")) BM_CHECK_OK(read_json_list(result, std::move(file)));
-    else BM_CHECK_OK(read_foreign_csv(result, std::move(file)));
+    if (ends_with(name, ".jsonl"))
+      BM_CHECK_OK(read_jsonl(result, std::move(file)));
+    else if (ends_with(name, ".json"))
+      BM_CHECK_OK(read_json_list(result, std::move(file)));
+    else
+      BM_CHECK_OK(read_foreign_csv(result, std::move(file)));
   }
-  std::stable_sort(result.files.begin(), result.files.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::stable_sort(result.files.begin(), result.files.end(),
+                   [](const auto& a, const auto& b) { return a.name < b.name; });
   if (result.files.empty())
     return bad_input("holds no predictions",
                      "files of JSON lines (or JSON lists) with identifier, correct_letter, predictions and "
-                     "best_prediction are expected").in(folder);
+                     "best_prediction are expected")
+        .in(folder);
   return result;
 }
 

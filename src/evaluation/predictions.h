@@ -21,13 +21,13 @@ struct LetterProbability {
 struct Prediction {
   std::string identifier;
   std::string correct_letter;
-  std::string best_prediction;     // decoded top token of the whole vocabulary
+  std::string best_prediction;  // decoded top token of the whole vocabulary
   std::vector<LetterProbability> letters;
   std::string letters_prediction;  // the likeliest letter, the first one on ties
   int64_t prompt_tokens = 0;
-  int64_t truncated_tokens = 0;    // cut from the left
-  bool tie = false;                // several letters share the largest probability
-  Json extra;                      // rule lm-eval: choices and its scores; option orders: "order"
+  int64_t truncated_tokens = 0;  // cut from the left
+  bool tie = false;              // several letters share the largest probability
+  Json extra;                    // rule lm-eval: choices and its scores; option orders: "order"
 
   bool right() const { return best_prediction == correct_letter; }
   bool letters_right() const { return letters_prediction == correct_letter; }
@@ -41,7 +41,7 @@ Result<Prediction> read_prediction(const Json& line);
 void decide_letters(Prediction& prediction);
 
 struct PredictionsFile {
-  std::string name;   // path below the folder without .jsonl/.json
+  std::string name;  // path below the folder without .jsonl/.json
   std::string path;
   std::vector<Prediction> predictions;
   // Taken from the name: "<run>/<task>.<language>.draw<k>", or the original's

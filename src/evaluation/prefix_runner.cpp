@@ -35,10 +35,12 @@ std::vector<Unique> sorted_unique(std::span<const PrefixRequest> requests) {
   std::vector<Unique> unique;
   for (size_t i : order) {
     const auto& request = requests[i];
-    if (unique.empty() || *unique.back().tokens != request.tokens) unique.push_back({&request.tokens, {}, {}});
+    if (unique.empty() || *unique.back().tokens != request.tokens)
+      unique.push_back({&request.tokens, {}, {}});
     auto& rows = unique.back().rows;
     std::vector<int64_t> merged;
-    std::set_union(rows.begin(), rows.end(), request.rows.begin(), request.rows.end(), std::back_inserter(merged));
+    std::set_union(rows.begin(), rows.end(), request.rows.begin(), request.rows.end(),
+                   std::back_inserter(merged));
     rows = std::move(merged);
     unique.back().requests.push_back(i);
   }
@@ -49,7 +51,11 @@ class Runner {
  public:
   Runner(const Model& model, std::span<const PrefixRequest> requests, const PrefixRunOptions& options,
          const PrefixSink& sink, const std::function<Status(std::span<const size_t>)>& after_batch)
-      : model_(model), requests_(requests), options_(options), sink_(sink), after_batch_(after_batch),
+      : model_(model),
+        requests_(requests),
+        options_(options),
+        sink_(sink),
+        after_batch_(after_batch),
         unique_(sorted_unique(requests)) {}
 
   Result<PrefixRunReport> run() {
@@ -100,7 +106,8 @@ class Runner {
     for (size_t request : unique_[i].requests) {
       const auto& rows = requests_[request].rows;
       auto found = std::lower_bound(rows.begin(), rows.end(), row);
-      if (found != rows.end() && *found == row) sink_(request, static_cast<size_t>(found - rows.begin()), logits);
+      if (found != rows.end() && *found == row)
+        sink_(request, static_cast<size_t>(found - rows.begin()), logits);
     }
   }
 
@@ -134,7 +141,8 @@ class Runner {
   Status run_in_slots(size_t begin, size_t end) {
     std::vector<KvCache*> caches;
     for (size_t i = begin; i < end; ++i) {
-      if (slots_.size() < end - begin) slots_.push_back(std::make_unique<KvCache>(model_.config(), capacity_));
+      if (slots_.size() < end - begin)
+        slots_.push_back(std::make_unique<KvCache>(model_.config(), capacity_));
       KvCache* cache = slots_[i - begin].get();
       cache->truncate(0);
       if (int64_t length = from_trunk(i)) cache->copy_prefix(*trunk_, length);
@@ -159,9 +167,9 @@ class Runner {
 
 }  // namespace
 
-Result<PrefixRunReport> run_shared_prefixes(const Model& model, std::span<const PrefixRequest> requests,
-                                            const PrefixRunOptions& options, const PrefixSink& sink,
-                                            const std::function<Status(std::span<const size_t>)>& after_batch) {
+Result<PrefixRunReport> run_shared_prefixes(
+    const Model& model, std::span<const PrefixRequest> requests, const PrefixRunOptions& options,
+    const PrefixSink& sink, const std::function<Status(std::span<const size_t>)>& after_batch) {
   return Runner(model, requests, options, sink, after_batch).run();
 }
 

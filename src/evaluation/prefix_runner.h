@@ -38,8 +38,8 @@ struct PrefixRunReport {
 
 // `after_batch(requests)` is called with the requests that were just finished; an error from it (a full
 // disk, an interruption) ends the run and is returned. bad_input: a token outside the vocabulary.
-Result<PrefixRunReport> run_shared_prefixes(const Model& model, std::span<const PrefixRequest> requests,
-                                            const PrefixRunOptions& options, const PrefixSink& sink,
-                                            const std::function<Status(std::span<const size_t>)>& after_batch);
+Result<PrefixRunReport> run_shared_prefixes(
+    const Model& model, std::span<const PrefixRequest> requests, const PrefixRunOptions& options,
+    const PrefixSink& sink, const std::function<Status(std::span<const size_t>)>& after_batch);
 
 }  // namespace bm

@@ -16,9 +16,7 @@ bool right_by(const Prediction& p, DecisionRule rule) {
   return rule == DecisionRule::letters ? p.letters_right() : p.right();
 }
 
-bool is_order_file(const PredictionsFile& file) {
-  return path_name(file.run) == "option_orders";
-}
+bool is_order_file(const PredictionsFile& file) { return path_name(file.run) == "option_orders"; }
 
 RunSummary summarize_run(const std::vector<PredictionsFile>& files, const std::vector<size_t>& draws,
                          const ResultsOptions& options) {
@@ -91,8 +89,10 @@ PairTest test_pair(const RunSummary& a, const RunSummary& b, const std::vector<P
   if (t.n == 0) return t;
   t.difference = mean(differences);
   t.interval_95 = bootstrap_mean_interval(differences, options.resamples, options.seed);
-  t.permutation_p = whole ? mcnemar_exact(plus, minus) : sign_flip_test(differences, options.resamples, options.seed);
-  t.detectable = minimal_detectable_difference(t.n, static_cast<double>(plus + minus) / static_cast<double>(t.n));
+  t.permutation_p =
+      whole ? mcnemar_exact(plus, minus) : sign_flip_test(differences, options.resamples, options.seed);
+  t.detectable =
+      minimal_detectable_difference(t.n, static_cast<double>(plus + minus) / static_cast<double>(t.n));
   std::map<std::string, bool> first_draw;
   for (const auto& p : files[a.files[0]].predictions) first_draw[p.identifier] = right_by(p, options.rule);
   int64_t only_first = 0, only_second = 0;
@@ -143,7 +143,8 @@ OrderSummary summarize_orders(const std::vector<const PredictionsFile*>& orders)
   std::set<std::string> letters;
   for (const auto& [letter, count] : picked) letters.insert(letter);
   for (const auto& [letter, count] : right) letters.insert(letter);
-  for (const auto& letter : letters) s.position_bias += 0.5 * std::abs(picked[letter] - right[letter]) / std::max(1.0, total);
+  for (const auto& letter : letters)
+    s.position_bias += 0.5 * std::abs(picked[letter] - right[letter]) / std::max(1.0, total);
   return s;
 }
 
@@ -154,12 +155,14 @@ std::vector<OrderSummary> order_summaries(const std::vector<PredictionsFile>& fi
     if (!is_order_file(file)) continue;
     std::string task = file.task.substr(0, file.task.rfind(".order")), language = file.language;
     size_t dot = task.rfind('.');
-    if (starts_with(language, "order") && dot != std::string::npos) language = task.substr(dot + 1), task.resize(dot);
+    if (starts_with(language, "order") && dot != std::string::npos)
+      language = task.substr(dot + 1), task.resize(dot);
     std::string run = path_parent(file.run);
     auto& group = groups[run + "\n" + task + "\n" + language + "\n" + std::to_string(file.draw)];
     if (group.empty()) {
       for (const auto& given : files)
-        if (given.run == run && given.task == task && given.language == language && given.draw == file.draw) group.push_back(&given);
+        if (given.run == run && given.task == task && given.language == language && given.draw == file.draw)
+          group.push_back(&given);
     }
     group.push_back(&file);
   }
@@ -183,7 +186,8 @@ ResultsSummary summarize(const std::vector<PredictionsFile>& files, const Result
     if (!is_order_file(files[i])) groups[files[i].group()].push_back(i);
   std::vector<std::vector<size_t>> lists;
   for (auto& [key, draws] : groups) {
-    std::stable_sort(draws.begin(), draws.end(), [&](size_t a, size_t b) { return files[a].draw < files[b].draw; });
+    std::stable_sort(draws.begin(), draws.end(),
+                     [&](size_t a, size_t b) { return files[a].draw < files[b].draw; });
     lists.push_back(draws);
   }
   summary.runs.resize(lists.size());
@@ -227,8 +231,9 @@ Json numbers(const std::vector<double>& values) {
 }
 
 Json lm_eval_json(const RunSummary& run, const std::vector<FileMetrics>& metrics) {
-  Json json = Json::object({{"alias", run.task + (run.language == "en" || run.language.empty() ? "" : "_" + run.language)},
-                            {"sample_len", run.n}});
+  Json json = Json::object(
+      {{"alias", run.task + (run.language == "en" || run.language.empty() ? "" : "_" + run.language)},
+       {"sample_len", run.n}});
   const auto& scores = metrics[run.files[0]].lm_eval;
   for (const auto& score : scores) {
     json.set(score.name + ",none", score.value);
@@ -269,7 +274,8 @@ Json categories_json(const RunSummary& run) {
   return json;
 }
 
-Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files, const std::vector<FileMetrics>& metrics) {
+Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files,
+              const std::vector<FileMetrics>& metrics) {
   Json names = Json::array();
   int64_t tokens = 0, truncated = 0, lines = 0;
   for (size_t f : run.files) {
@@ -296,7 +302,8 @@ Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files, 
                        {"bootstrap_95", interval_json(run.bootstrap_95)},
                        {"chance", run.chance},
                        {"ties", run.ties},
-                       {"mean_prompt_tokens", lines ? Json(static_cast<double>(tokens) / static_cast<double>(lines)) : Json()},
+                       {"mean_prompt_tokens",
+                        lines ? Json(static_cast<double>(tokens) / static_cast<double>(lines)) : Json()},
                        {"truncated", truncated},
                        {"auroc_first_draw", first.auroc ? Json(*first.auroc) : Json()},
                        {"calibration_raw", calibration_means(run, metrics, false)},
@@ -308,8 +315,13 @@ Json run_json(const RunSummary& run, const std::vector<PredictionsFile>& files, 
 Json drops_json(const std::vector<LanguageDrop>& drops) {
   Json json = Json::array();
   for (const auto& [run, t] : drops)
-    json.push_back(Json::object({{"run", run}, {"task", t.task}, {"language", t.first}, {"against", t.second}, {"n", t.n},
-                                 {"difference", t.difference}, {"bootstrap_95", interval_json(t.interval_95)},
+    json.push_back(Json::object({{"run", run},
+                                 {"task", t.task},
+                                 {"language", t.first},
+                                 {"against", t.second},
+                                 {"n", t.n},
+                                 {"difference", t.difference},
+                                 {"bootstrap_95", interval_json(t.interval_95)},
                                  {"permutation_p", t.permutation_p}}));
   return json;
 }
@@ -317,10 +329,17 @@ Json drops_json(const std::vector<LanguageDrop>& drops) {
 Json pairs_json(const std::vector<PairTest>& pairs) {
   Json json = Json::array();
   for (const auto& t : pairs)
-    json.push_back(Json::object({{"task", t.task}, {"language", t.language}, {"first", t.first}, {"second", t.second},
-                                 {"n", t.n}, {"difference", t.difference}, {"bootstrap_95", interval_json(t.interval_95)},
-                                 {"permutation_p", t.permutation_p}, {"mcnemar_mid_p_first_draw", t.mcnemar_mid_p},
-                                 {"holm_p", t.holm_p}, {"minimal_detectable_difference", t.detectable}}));
+    json.push_back(Json::object({{"task", t.task},
+                                 {"language", t.language},
+                                 {"first", t.first},
+                                 {"second", t.second},
+                                 {"n", t.n},
+                                 {"difference", t.difference},
+                                 {"bootstrap_95", interval_json(t.interval_95)},
+                                 {"permutation_p", t.permutation_p},
+                                 {"mcnemar_mid_p_first_draw", t.mcnemar_mid_p},
+                                 {"holm_p", t.holm_p},
+                                 {"minimal_detectable_difference", t.detectable}}));
   return json;
 }
 
@@ -340,11 +359,20 @@ Json results_json(const ResultsSummary& summary, const std::vector<PredictionsFi
     runs.push_back(run_json(run, files, metrics));
   }
   for (const auto& o : summary.orders)
-    orders.push_back(Json::object({{"run", o.run}, {"task", o.task}, {"language", o.language}, {"items", o.items},
-                                   {"orders", o.orders}, {"answers_changed", o.changed}, {"lowest_accuracy", o.lowest},
-                                   {"highest_accuracy", o.highest}, {"position_bias", o.position_bias}}));
-  return Json::object({{"results", std::move(results)}, {"n-samples", std::move(samples)}, {"runs", std::move(runs)},
-                       {"pairwise", pairs_json(summary.pairs)}, {"language_drops", drops_json(summary.language_drops)},
+    orders.push_back(Json::object({{"run", o.run},
+                                   {"task", o.task},
+                                   {"language", o.language},
+                                   {"items", o.items},
+                                   {"orders", o.orders},
+                                   {"answers_changed", o.changed},
+                                   {"lowest_accuracy", o.lowest},
+                                   {"highest_accuracy", o.highest},
+                                   {"position_bias", o.position_bias}}));
+  return Json::object({{"results", std::move(results)},
+                       {"n-samples", std::move(samples)},
+                       {"runs", std::move(runs)},
+                       {"pairwise", pairs_json(summary.pairs)},
+                       {"language_drops", drops_json(summary.language_drops)},
                        {"option_orders", std::move(orders)}});
 }
 

@@ -14,15 +14,15 @@ namespace bm {
 // The draws of one task and language by one model.
 struct RunSummary {
   std::string run, task, language;
-  std::vector<size_t> files;         // indices, by draw
-  int64_t n = 0;                     // items of a draw (the first one's)
-  std::vector<double> points;        // accuracy of each draw in points, by the headline rule
+  std::vector<size_t> files;   // indices, by draw
+  int64_t n = 0;               // items of a draw (the first one's)
+  std::vector<double> points;  // accuracy of each draw in points, by the headline rule
   std::vector<double> letters_points, top1_points;
   double mean = 0, population_sd = 0, sample_sd = 0;  // of points
-  Interval bootstrap_95;             // shares; items resampled, draws averaged
-  int64_t ties = 0;                  // over all draws
-  double chance = 0;                 // 1/letters
-  std::map<std::string, double> item_accuracy;  // identifier → mean over draws, by the headline rule
+  Interval bootstrap_95;                              // shares; items resampled, draws averaged
+  int64_t ties = 0;                                   // over all draws
+  double chance = 0;                                  // 1/letters
+  std::map<std::string, double> item_accuracy;        // identifier → mean over draws, by the headline rule
   // Accuracy by the items' category (TruthfulQA's, MedMCQA's subject), first draw.
   std::map<std::string, std::pair<int64_t, double>> categories;  // items, share right
 };
@@ -48,9 +48,10 @@ struct LanguageDrop {
 struct OrderSummary {
   std::string run, task, language;
   int64_t items = 0, orders = 0;
-  double changed = 0;  // share of items whose chosen option text is not the same in all orders
+  double changed = 0;              // share of items whose chosen option text is not the same in all orders
   double lowest = 0, highest = 0;  // accuracy over the orders
-  double position_bias = 0;  // total variation between how often each letter is chosen and how often it is right
+  double position_bias =
+      0;  // total variation between how often each letter is chosen and how often it is right
 };
 
 struct ResultsOptions {
@@ -60,7 +61,7 @@ struct ResultsOptions {
 };
 
 struct ResultsSummary {
-  std::vector<RunSummary> runs;   // by run, then task
+  std::vector<RunSummary> runs;  // by run, then task
   std::vector<PairTest> pairs;
   std::vector<LanguageDrop> language_drops;
   std::vector<OrderSummary> orders;

@@ -23,7 +23,9 @@ Result<Shard> parse_shard(const std::string& text) {
   Shard shard;
   if (text.empty()) return shard;
   auto parts = split(text, '/');
-  auto number = [](const std::string& s) { return !s.empty() && s.size() < 7 && s.find_first_not_of("0123456789") == std::string::npos; };
+  auto number = [](const std::string& s) {
+    return !s.empty() && s.size() < 7 && s.find_first_not_of("0123456789") == std::string::npos;
+  };
   if (parts.size() == 2 && number(parts[0]) && number(parts[1])) {
     shard = {std::stoul(parts[0]), std::stoul(parts[1])};
     if (shard.index >= 1 && shard.index <= shard.count) return shard;
@@ -76,11 +78,14 @@ std::vector<std::string> journals(const std::string& folder) {
   return found;
 }
 
-std::string file_path(const std::string& folder, const PlannedFile& file) { return path_join(folder, file.name + ".jsonl"); }
+std::string file_path(const std::string& folder, const PlannedFile& file) {
+  return path_join(folder, file.name + ".jsonl");
+}
 
 bool all_files_there(const Plan& plan, const std::string& folder) {
   if (!exists(path_join(folder, "run.json"))) return false;
-  return std::all_of(plan.files.begin(), plan.files.end(), [&](const auto& file) { return exists(file_path(folder, file)); });
+  return std::all_of(plan.files.begin(), plan.files.end(),
+                     [&](const auto& file) { return exists(file_path(folder, file)); });
 }
 
 // Final files from the answered lines, items in order; failed prompts go to the ledger.
@@ -98,13 +103,19 @@ Status write_files(const Plan& plan, const std::string& folder, const std::strin
         continue;
       }
       ++failures;
-      ledger.push_back(Json::object({{"status", "failed"}, {"model", model}, {"task", task.name}, {"language", task.language},
-                                     {"draw", file.draw}, {"identifier", task.items[p - file.first].identifier},
-                                     {"reason", *reason}}).dump_spaced());
+      ledger.push_back(Json::object({{"status", "failed"},
+                                     {"model", model},
+                                     {"task", task.name},
+                                     {"language", task.language},
+                                     {"draw", file.draw},
+                                     {"identifier", task.items[p - file.first].identifier},
+                                     {"reason", *reason}})
+                           .dump_spaced());
     }
     if (failures)
-      log_warning(fmt::format("{}: {} of {} prompts of {} could not be scored; see ledger.jsonl{}", model, failures, file.count,
-                              file.name, failures == static_cast<int64_t>(file.count) ? "" : " (the others are)"));
+      log_warning(fmt::format("{}: {} of {} prompts of {} could not be scored; see ledger.jsonl{}", model,
+                              failures, file.count, file.name,
+                              failures == static_cast<int64_t>(file.count) ? "" : " (the others are)"));
     BM_CHECK_OK(make_directories(path_parent(file_path(folder, file))));
     BM_CHECK_OK(write_file_atomic(file_path(folder, file), content));
   }
@@ -113,7 +124,8 @@ Status write_files(const Plan& plan, const std::string& folder, const std::strin
   return write_file_atomic(path_join(folder, "ledger.jsonl"), text);
 }
 
-AnswerOptions answer_options(const EvaluateOptions& options, const CommonOptions& common, const Model& model) {
+AnswerOptions answer_options(const EvaluateOptions& options, const CommonOptions& common,
+                             const Model& model) {
   AnswerOptions answer;
   answer.max_length = model.config().max_positions;
   if (options.max_length > 0) answer.max_length = std::min(answer.max_length, options.max_length);
@@ -122,13 +134,15 @@ AnswerOptions answer_options(const EvaluateOptions& options, const CommonOptions
   answer.system_prompt = options.system_prompt;
   if (options.kv_memory.bytes) answer.run.kv_memory = options.kv_memory.bytes;
   if (common.memory.bytes) {
-    uint64_t rest = common.memory.bytes > model.weight_bytes() ? common.memory.bytes - model.weight_bytes() : 0;
+    uint64_t rest =
+        common.memory.bytes > model.weight_bytes() ? common.memory.bytes - model.weight_bytes() : 0;
     answer.run.kv_memory = std::min(answer.run.kv_memory, rest);
   }
   return answer;
 }
 
-Json run_info(const Model& model, const AnswerReport& report, const std::string& arithmetic, const AnswerOptions& answer) {
+Json run_info(const Model& model, const AnswerReport& report, const std::string& arithmetic,
+              const AnswerOptions& answer) {
   double seconds = std::max(report.seconds, 1e-9);
   return Json::object({{"parameters", model.parameter_count()},
                        {"weight_bytes", model.weight_bytes()},
@@ -169,7 +183,8 @@ std::string plan_hash(const Plan& plan) {
 
 Result<std::vector<std::string>> model_names(const EvaluateOptions& options) {
   if (!options.names.empty() && options.names.size() != options.models.size())
-    return bad_input(std::to_string(options.names.size()) + " names for " + std::to_string(options.models.size()) + " models",
+    return bad_input(std::to_string(options.names.size()) + " names for " +
+                         std::to_string(options.models.size()) + " models",
                      "give --names one name a model, in their order");
   std::vector<std::string> names;
   auto last_part = [](std::string path) {
@@ -184,7 +199,8 @@ Result<std::vector<std::string>> model_names(const EvaluateOptions& options) {
   auto first_names = names;
   for (size_t i = 0; i < names.size(); ++i) {  // "a/final" and "b/final": "a-final" and "b-final"
     std::string parent = last_part(path_parent(options.models[i]));
-    if (std::count(first_names.begin(), first_names.end(), names[i]) > 1 && !parent.empty()) names[i] = parent + "-" + names[i];
+    if (std::count(first_names.begin(), first_names.end(), names[i]) > 1 && !parent.empty())
+      names[i] = parent + "-" + names[i];
   }
   if (!options.names.empty()) names = options.names;
   std::set<std::string> used;
@@ -205,7 +221,8 @@ Result<ModelRun> run_model(const Plan& plan, const EvaluateOptions& options, con
   if (all_files_there(plan, folder)) return stored_run(folder, std::move(run));
   BM_CHECK_OK(make_directories(folder));
   BM_TRY(auto shard, parse_shard(common.shard));
-  std::string journal_name = shard.count == 1 ? "partial" : fmt::format("partial.shard-{}-of-{}", shard.index, shard.count);
+  std::string journal_name =
+      shard.count == 1 ? "partial" : fmt::format("partial.shard-{}-of-{}", shard.index, shard.count);
   std::string hash = plan_hash(plan);
   std::map<uint64_t, std::string> done;
   for (const auto& other : journals(folder)) {
@@ -267,7 +284,8 @@ Status write_ensemble(const Plan& plan, const std::string& out, const std::vecto
         }
         joint.correct_letter = found->second.correct_letter;
         joint.prompt_tokens = std::max(joint.prompt_tokens, found->second.prompt_tokens);
-        for (const auto& l : found->second.letters) sums[l.letter] += l.probability / static_cast<double>(members.size());
+        for (const auto& l : found->second.letters)
+          sums[l.letter] += l.probability / static_cast<double>(members.size());
       }
       if (!everywhere) continue;
       joint.identifier = item.identifier;

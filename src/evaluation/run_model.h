@@ -11,13 +11,13 @@ namespace bm {
 
 struct ModelRun {
   std::string name, path;
-  bool complete = false;  // false: another shard still has prompts to answer
-  Json info;              // as stored in OUT/<name>/run.json: sizes, speed, arithmetic
+  bool complete = false;            // false: another shard still has prompts to answer
+  Json info;                        // as stored in OUT/<name>/run.json: sizes, speed, arithmetic
   std::vector<std::string> ledger;  // JSON lines of items that failed
 };
 
-// Names under which models are filed: --names, else the last part of the path; equal ones get the part before it,
-// or a number.
+// Names under which models are filed: --names, else the last part of the path; equal ones get the part before
+// it, or a number.
 Result<std::vector<std::string>> model_names(const EvaluateOptions& options);
 
 // Does nothing but read run.json when the model's files are all there already.

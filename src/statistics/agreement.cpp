@@ -10,8 +10,8 @@ namespace bm {
 namespace {
 
 struct Agreement {
-  double observed = 0;          // mean share of agreeing pairs an item
-  std::vector<double> shares;   // of each category over all labels
+  double observed = 0;         // mean share of agreeing pairs an item
+  std::vector<double> shares;  // of each category over all labels
 };
 
 Agreement agreement(const std::vector<std::vector<int32_t>>& labels, int32_t categories) {

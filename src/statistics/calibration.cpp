@@ -40,7 +40,8 @@ bool top_is_tied(std::span<const double> row) {
   return std::count(row.begin(), row.end(), top) > 1;
 }
 
-std::vector<Bin> reliability_table(std::span<const double> confidence, std::span<const uint8_t> right, int bins) {
+std::vector<Bin> reliability_table(std::span<const double> confidence, std::span<const uint8_t> right,
+                                   int bins) {
   assert(confidence.size() == right.size());
   double step = 1.0 / bins;
   std::vector<Bin> table(static_cast<size_t>(bins));
@@ -62,10 +63,12 @@ std::vector<Bin> reliability_table(std::span<const double> confidence, std::span
   return table;
 }
 
-std::vector<Bin> equal_mass_table(std::span<const double> confidence, std::span<const uint8_t> right, int bins) {
+std::vector<Bin> equal_mass_table(std::span<const double> confidence, std::span<const uint8_t> right,
+                                  int bins) {
   std::vector<size_t> order(confidence.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return confidence[a] < confidence[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return confidence[a] < confidence[b]; });
   std::vector<Bin> table(static_cast<size_t>(bins));
   size_t n = order.size(), groups = table.size(), position = 0;
   for (size_t b = 0; b < groups; ++b) {
@@ -171,7 +174,8 @@ std::vector<std::vector<int64_t>> confusion_matrix(std::span<const int32_t> gold
   std::vector<std::vector<int64_t>> table(static_cast<size_t>(classes),
                                           std::vector<int64_t>(static_cast<size_t>(classes)));
   for (size_t i = 0; i < gold.size(); ++i)
-    if (gold[i] >= 0 && predicted[i] >= 0) ++table[static_cast<size_t>(gold[i])][static_cast<size_t>(predicted[i])];
+    if (gold[i] >= 0 && predicted[i] >= 0)
+      ++table[static_cast<size_t>(gold[i])][static_cast<size_t>(predicted[i])];
   return table;
 }
 

@@ -39,9 +39,11 @@ struct Bin {
 };
 
 // Equal-width bins ((i−1)/bins, i/bins], edges i·(1/bins) in double precision.
-std::vector<Bin> reliability_table(std::span<const double> confidence, std::span<const uint8_t> right, int bins);
+std::vector<Bin> reliability_table(std::span<const double> confidence, std::span<const uint8_t> right,
+                                   int bins);
 // Equal-mass bins: stable ascending sort, the first n mod bins groups one item larger; low, high = extremes.
-std::vector<Bin> equal_mass_table(std::span<const double> confidence, std::span<const uint8_t> right, int bins);
+std::vector<Bin> equal_mass_table(std::span<const double> confidence, std::span<const uint8_t> right,
+                                  int bins);
 // Σ count/n·|accuracy − confidence|, and the largest such gap.
 double expected_calibration_error(std::span<const Bin> bins, int64_t n);
 double maximum_calibration_error(std::span<const Bin> bins);

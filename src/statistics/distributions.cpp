@@ -64,7 +64,8 @@ double normal_quantile(double p) {
 double beta_cdf(double x, double a, double b) {
   if (x <= 0) return 0;
   if (x >= 1) return 1;
-  double front = std::exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * std::log(x) + b * std::log1p(-x));
+  double front =
+      std::exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * std::log(x) + b * std::log1p(-x));
   if (x < (a + 1) / (a + b + 2)) return front * beta_fraction(x, a, b) / a;
   return 1 - front * beta_fraction(1 - x, b, a) / b;
 }
@@ -75,7 +76,10 @@ double beta_quantile(double p, double a, double b) {
   double low = 0, high = 1, x = a / (a + b);
   for (int step = 0; step < 200; ++step) {
     double error = beta_cdf(x, a, b) - p;
-    if (error > 0) high = x; else low = x;
+    if (error > 0)
+      high = x;
+    else
+      low = x;
     double log_density =
         log_gamma(a + b) - log_gamma(a) - log_gamma(b) + (a - 1) * std::log(x) + (b - 1) * std::log1p(-x);
     double next = x - error / std::exp(log_density);

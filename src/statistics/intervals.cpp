@@ -34,7 +34,8 @@ Interval difference_interval(int64_t plus, int64_t minus, int64_t n, double conf
     if (!std::isfinite(first)) continue;
     double given = p < 1 ? q / (1 - p) : 0;  // minus count given b: Binomial(n - b, q / (1 - p))
     for (int64_t c = low_minus; c <= std::min(high_minus, n - b); ++c)
-      mass[static_cast<size_t>(b - c - base)] += std::exp(first + binomial_log_pmf(c, n - b, std::min(given, 1.0)));
+      mass[static_cast<size_t>(b - c - base)] +=
+          std::exp(first + binomial_log_pmf(c, n - b, std::min(given, 1.0)));
   }
   Interval interval;
   double sum = 0, tail = (1 - confidence) / 2;
@@ -109,12 +110,16 @@ Interval bootstrap_share_interval_bca(int64_t right, int64_t n, double confidenc
 
 Interval bootstrap_mean_interval(std::span<const double> values, int64_t resamples, uint64_t seed,
                                  double confidence) {
-  if (values.empty()) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
+  if (values.empty())
+    return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   int64_t plus = 0, minus = 0, other = 0, n = static_cast<int64_t>(values.size());
   for (double v : values) {
-    if (v == 1) ++plus;
-    else if (v == -1) ++minus;
-    else if (v != 0) ++other;
+    if (v == 1)
+      ++plus;
+    else if (v == -1)
+      ++minus;
+    else if (v != 0)
+      ++other;
   }
   if (other == 0 && minus == 0) return bootstrap_share_interval(plus, n, confidence);
   if (other == 0) return difference_interval(plus, minus, n, confidence);

@@ -32,10 +32,14 @@ PairedCounts paired_counts(std::span<const uint8_t> first, std::span<const uint8
   assert(first.size() == second.size());
   PairedCounts counts;
   for (size_t i = 0; i < first.size(); ++i) {
-    if (first[i] && second[i]) ++counts.both;
-    else if (first[i]) ++counts.only_first;
-    else if (second[i]) ++counts.only_second;
-    else ++counts.neither;
+    if (first[i] && second[i])
+      ++counts.both;
+    else if (first[i])
+      ++counts.only_first;
+    else if (second[i])
+      ++counts.only_second;
+    else
+      ++counts.neither;
   }
   return counts;
 }
@@ -87,7 +91,8 @@ double sign_flip_test(std::span<const double> differences, int64_t permutations,
       for (size_t w = 0; w < words; ++w) {
         uint32_t bits = random.u32(r * words + w);
         size_t last = std::min(differences.size(), (w + 1) * 32);
-        for (size_t i = w * 32; i < last; ++i, bits >>= 1) sum += (bits & 1) ? differences[i] : -differences[i];
+        for (size_t i = w * 32; i < last; ++i, bits >>= 1)
+          sum += (bits & 1) ? differences[i] : -differences[i];
       }
       extreme[r] = std::abs(sum) >= threshold;
     }
@@ -142,7 +147,10 @@ double minimal_detectable_difference(int64_t n, double discordant, double alpha,
   for (int step = 0; step < 100; ++step) {
     double d = 0.5 * (low + high);
     double needed = za * std::sqrt(discordant) + zb * std::sqrt(std::max(0.0, discordant - d * d));
-    if (needed * needed <= static_cast<double>(n) * d * d) high = d; else low = d;
+    if (needed * needed <= static_cast<double>(n) * d * d)
+      high = d;
+    else
+      low = d;
   }
   return high;
 }

@@ -7,9 +7,10 @@
 
 namespace bm {
 
-double mean(std::span<const double> values);           // NaN when empty
-double population_sd(std::span<const double> values);  // statistics.pstdev: divides by n; what the paper prints
-double sample_sd(std::span<const double> values);      // divides by n - 1; NaN below two values
+double mean(std::span<const double> values);  // NaN when empty
+double population_sd(
+    std::span<const double> values);               // statistics.pstdev: divides by n; what the paper prints
+double sample_sd(std::span<const double> values);  // divides by n - 1; NaN below two values
 // Quantile by linear interpolation of the order statistics (numpy's default); values sorted ascending.
 double quantile_sorted(std::span<const double> sorted, double q);
 

@@ -14,13 +14,14 @@ namespace bm {
 namespace {
 
 const std::vector<std::pair<std::string, std::vector<std::string>>>& task_groups() {
-  static const std::vector<std::string> mmlu = {"mmlu_clinical_knowledge", "mmlu_medical_genetics", "mmlu_anatomy",
-                                                "mmlu_professional_medicine", "mmlu_college_biology",
-                                                "mmlu_college_medicine"};
+  static const std::vector<std::string> mmlu = {
+      "mmlu_clinical_knowledge",    "mmlu_medical_genetics", "mmlu_anatomy",
+      "mmlu_professional_medicine", "mmlu_college_biology",  "mmlu_college_medicine"};
   static const std::vector<std::pair<std::string, std::vector<std::string>>> groups = [] {
     auto ten = mmlu;
     for (const char* name : {"medqa", "medqa_5options", "pubmedqa", "medmcqa"}) ten.emplace_back(name);
-    return std::vector<std::pair<std::string, std::vector<std::string>>>{{"biomistral", ten}, {"mmlu_med", mmlu}};
+    return std::vector<std::pair<std::string, std::vector<std::string>>>{{"biomistral", ten},
+                                                                         {"mmlu_med", mmlu}};
   }();
   return groups;
 }
@@ -39,13 +40,16 @@ Result<std::string> locate(const std::string& folder, const TaskFile& file) {
       if (path_name(path) != path_name(name)) continue;
       if (best.empty() || path.size() < best.size()) best = path;
     }
-    // dev.json, test.jsonl and the like name many benchmarks' files: only unmistakable names are searched for.
-    static const std::set<std::string> common = {"dev.json", "train.json", "test.json", "test.jsonl", "train.jsonl", "dev.jsonl"};
+    // dev.json, test.jsonl and the like name many benchmarks' files: only unmistakable names are searched
+    // for.
+    static const std::set<std::string> common = {"dev.json",   "train.json",  "test.json",
+                                                 "test.jsonl", "train.jsonl", "dev.jsonl"};
     if (!best.empty() && !common.count(path_name(name))) return best;
   }
   std::string names;
   for (const auto& name : file.names) names += (names.empty() ? "" : ", ") + name;
-  return bad_input("none of these files is there: " + names, "docs/data.md says where each comes from").in(folder);
+  return bad_input("none of these files is there: " + names, "docs/data.md says where each comes from")
+      .in(folder);
 }
 
 std::string question_key(const Question& q) { return q.context + "\n" + q.question; }
@@ -76,7 +80,8 @@ void hold_out_pool(Task& task, int64_t wanted, uint64_t seed) {
 
 // PubMedQA: test_ground_truth.json lists the scored half; the other is the pool.
 Status split_pubmedqa(Task& task, const std::string& data) {
-  BM_TRY(std::string path, locate(data, {{"pubmedqa/test_ground_truth.json", "data/test_ground_truth.json"}}));
+  BM_TRY(std::string path,
+         locate(data, {{"pubmedqa/test_ground_truth.json", "data/test_ground_truth.json"}}));
   BM_TRY(Json truth, read_json_file(path));
   if (!truth.is_object()) return bad_input("not an object {PMID: label}").in(path);
   std::vector<Item> scored, pool;
@@ -114,7 +119,8 @@ Status load_pool(Task& task, const CatalogEntry& entry, const TaskLoadOptions& o
     return {};
   }
   BM_TRY(auto file, source->read(*path, *source, options.seed));
-  if (path_name(*path) == "train.json" && entry.name == "frenchmedmcqa") file.broken.clear();  // several right answers
+  if (path_name(*path) == "train.json" && entry.name == "frenchmedmcqa")
+    file.broken.clear();  // several right answers
   take(task, std::move(file), task.shot_pool);
   drop_leaks(task);
   return {};
@@ -164,7 +170,8 @@ Result<std::vector<std::string>> expand_task_names(const std::vector<std::string
       for (const auto& member : members) add(member);
     }
     if (group_found) continue;
-    bool file = ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".jsonl") || ends_with(name, ".json");
+    bool file = ends_with(name, ".yaml") || ends_with(name, ".yml") || ends_with(name, ".jsonl") ||
+                ends_with(name, ".json");
     if (file && !exists(name)) return bad_input("the file is not there", "check --tasks").in(name);
     if (file || find_entry(name, "")) {
       add(name);
@@ -173,7 +180,8 @@ Result<std::vector<std::string>> expand_task_names(const std::vector<std::string
     std::string near = nearest_word(name, known), list;
     for (const auto& word : known) list += (list.empty() ? "" : ", ") + word;
     return bad_input("there is no task \"" + name + "\"",
-                     (near.empty() ? "" : "did you mean " + near + "? ") + ("known: " + list + ", or a path to a .yaml or .jsonl file"));
+                     (near.empty() ? "" : "did you mean " + near + "? ") +
+                         ("known: " + list + ", or a path to a .yaml or .jsonl file"));
   }
   return expanded;
 }
@@ -185,7 +193,8 @@ Result<Task> load_task(const std::string& name, const std::string& language, con
                      "give translated items with --items");
   if (options.data.empty())
     return bad_input("task " + name + " needs the published files", "say where they lie with --data DIR");
-  if (!is_directory(options.data)) return bad_input("is no folder", "give --data the folder of published files").in(options.data);
+  if (!is_directory(options.data))
+    return bad_input("is no folder", "give --data the folder of published files").in(options.data);
   Task task;
   task.name = entry->name;
   task.language = entry->language;

@@ -38,12 +38,12 @@ struct Task {
 };
 
 struct TaskLoadOptions {
-  std::string data;                 // folder
-  uint64_t seed = 42;               // draws and held-out items
-  int64_t held_out = 100;           // where no other split exists
-  bool need_pool = true;            // false for zero shots: nothing is held out
-  bool shots_in_language = false;   // shots in the question's language where they exist, else English
-  int64_t limit = 0;                // scored items a task; 0 = all
+  std::string data;                // folder
+  uint64_t seed = 42;              // draws and held-out items
+  int64_t held_out = 100;          // where no other split exists
+  bool need_pool = true;           // false for zero shots: nothing is held out
+  bool shots_in_language = false;  // shots in the question's language where they exist, else English
+  int64_t limit = 0;               // scored items a task; 0 = all
 };
 
 // Names as the catalogue knows them, groups expanded ("biomistral", "mmlu_med"), duplicates removed;
@@ -63,7 +63,8 @@ Result<Task> load_task(const std::string& name, const std::string& language, con
 //   instruction: "…"      # optional, replaces the standard one
 //   language: en          # optional
 //   fields: {question: q, context: c, answer: label, options: [a, b, c, d]}   # optional renaming
-Result<std::vector<Task>> load_items_tasks(const std::vector<std::string>& paths, const TaskLoadOptions& options);
+Result<std::vector<Task>> load_items_tasks(const std::vector<std::string>& paths,
+                                           const TaskLoadOptions& options);
 Result<Task> load_task_file(const std::string& path, const TaskLoadOptions& options);
 
 // Name under which items of a BioInstructQA corpus are filed: "MedQA-5_options" → "medqa_5options".

@@ -10,16 +10,17 @@
 namespace bm {
 
 struct TaskFile {
-  std::vector<std::string> names;  // relative to the data folder, first that exists; then by file name anywhere
+  std::vector<std::string>
+      names;  // relative to the data folder, first that exists; then by file name anywhere
 };
 
 struct CatalogEntry {
   std::string name, language, corpus;
   int64_t published_size = 0;
   TaskFile scored;
-  TaskFile pool;      // empty: none published here, items are held out
-  std::string prefix;  // of identifiers
-  std::string subject; // MMLU
+  TaskFile pool;        // empty: none published here, items are held out
+  std::string prefix;   // of identifiers
+  std::string subject;  // MMLU
   std::optional<LmEvalStyle> lm_eval;
   Result<ImportedFile> (*read)(const std::string& path, const CatalogEntry& entry, uint64_t seed) = nullptr;
 };

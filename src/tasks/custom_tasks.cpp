@@ -12,7 +12,9 @@ namespace {
 std::string file_name_safe(const std::string& text) {
   std::string safe = text;
   for (char& c : safe)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_' && static_cast<unsigned char>(c) < 128) c = '_';
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '-' && c != '_' &&
+        static_cast<unsigned char>(c) < 128)
+      c = '_';
   return safe.empty() ? "items" : safe;
 }
 
@@ -30,7 +32,8 @@ void finish_custom(Task& task, const TaskLoadOptions& options) {
   task.gives_shots = !task.items.empty() && !task.items[0].few_shot_samples.empty();
   if (!task.gives_shots && task.shot_pool.empty() && options.need_pool) {
     int64_t n = static_cast<int64_t>(task.items.size());
-    auto parts = hold_out(std::move(task.items), std::min(options.held_out, std::max(n / 5, std::min<int64_t>(10, n / 2))),
+    auto parts = hold_out(std::move(task.items),
+                          std::min(options.held_out, std::max(n / 5, std::min<int64_t>(10, n / 2))),
                           options.seed, task.name);
     task.items = std::move(parts.scored);
     task.shot_pool = std::move(parts.pool);
@@ -78,14 +81,16 @@ Result<Item> renamed_item(const Json& row, const Json& fields) {
   } else if (right.is_string()) {
     item.correct_letter = right.as_string();
     for (const auto& option : item.options)
-      if (!item.option(right.as_string()) && option.text == right.as_string()) item.correct_letter = option.letter;
+      if (!item.option(right.as_string()) && option.text == right.as_string())
+        item.correct_letter = option.letter;
   } else {
     return bad_input("no \"" + answer + "\"");
   }
   return item;
 }
 
-Result<ImportedFile> read_task_items(const std::string& path, const Json& fields, const ImportLabels& labels) {
+Result<ImportedFile> read_task_items(const std::string& path, const Json& fields,
+                                     const ImportLabels& labels) {
   if (fields.is_null()) return import_items(path);
   BM_TRY(std::string text, read_file(path));
   ImportedFile file;
@@ -97,13 +102,16 @@ Result<ImportedFile> read_task_items(const std::string& path, const Json& fields
     if (trim(content).empty()) continue;
     std::string place = "line " + std::to_string(line);
     auto row = parse_json(trim(content));
-    if (!row.ok()) collector.add(place, std::move(row.error()));
-    else collector.add(place, row->is_object() ? renamed_item(*row, fields) : bad_input("not a JSON object"));
+    if (!row.ok())
+      collector.add(place, std::move(row.error()));
+    else
+      collector.add(place, row->is_object() ? renamed_item(*row, fields) : bad_input("not a JSON object"));
   }
   return file;
 }
 
-Result<std::vector<std::string>> paths_of(const Json& value, const std::string& folder, const std::string& key) {
+Result<std::vector<std::string>> paths_of(const Json& value, const std::string& folder,
+                                          const std::string& key) {
   std::vector<std::string> paths;
   auto add = [&](const Json& entry) {
     std::string path = entry.as_string();
@@ -113,7 +121,8 @@ Result<std::vector<std::string>> paths_of(const Json& value, const std::string& 
     add(value);
   } else if (value.is_array()) {
     for (const auto& entry : value.items()) {
-      if (!entry.is_string() || entry.as_string().empty()) return bad_input(key + " holds something that is no path");
+      if (!entry.is_string() || entry.as_string().empty())
+        return bad_input(key + " holds something that is no path");
       add(entry);
     }
   } else {
@@ -125,24 +134,29 @@ Result<std::vector<std::string>> paths_of(const Json& value, const std::string& 
 }  // namespace
 
 std::string task_name_of_corpus(const std::string& corpus) {
-  static const std::map<std::string, std::string> names = {
-      {"MedQA", "medqa"},       {"MedQA-5_options", "medqa_5options"}, {"PubMedQA", "pubmedqa"},
-      {"MedMCQA", "medmcqa"},   {"TruthfulQA", "truthfulqa"}};
+  static const std::map<std::string, std::string> names = {{"MedQA", "medqa"},
+                                                           {"MedQA-5_options", "medqa_5options"},
+                                                           {"PubMedQA", "pubmedqa"},
+                                                           {"MedMCQA", "medmcqa"},
+                                                           {"TruthfulQA", "truthfulqa"}};
   auto found = names.find(corpus);
   if (found != names.end()) return found->second;
   if (starts_with(corpus, "MMLU_")) return "mmlu_" + file_name_safe(corpus.substr(5));
   return file_name_safe(corpus);
 }
 
-Result<std::vector<Task>> load_items_tasks(const std::vector<std::string>& paths, const TaskLoadOptions& options) {
+Result<std::vector<Task>> load_items_tasks(const std::vector<std::string>& paths,
+                                           const TaskLoadOptions& options) {
   std::vector<Task> tasks;
   std::map<std::pair<std::string, std::string>, size_t> index;
   for (const auto& path : paths) {
     BM_TRY(auto file, import_items(path));
-    if (file.items.empty()) return bad_input("no item could be read", "one JSON object a line is expected").in(path);
+    if (file.items.empty())
+      return bad_input("no item could be read", "one JSON object a line is expected").in(path);
     size_t last = 0;
     for (auto& item : file.items) {
-      auto [place, fresh] = index.try_emplace({task_name_of_corpus(item.corpus), item.language}, tasks.size());
+      auto [place, fresh] =
+          index.try_emplace({task_name_of_corpus(item.corpus), item.language}, tasks.size());
       last = place->second;
       if (fresh) {
         tasks.emplace_back();
@@ -158,19 +172,24 @@ Result<std::vector<Task>> load_items_tasks(const std::vector<std::string>& paths
   for (auto& task : tasks) {
     BM_CHECK_OK(check_given_shots(task).in("items of " + task.name));
     finish_custom(task, options);
-    if (task.items.empty()) return bad_input("all items of " + task.name + " are held out for shots", "give more items, or --shots 0");
+    if (task.items.empty())
+      return bad_input("all items of " + task.name + " are held out for shots",
+                       "give more items, or --shots 0");
   }
   return tasks;
 }
 
 Result<Task> load_task_file(const std::string& path, const TaskLoadOptions& options) {
   BM_TRY(Json yaml, read_yaml_file(path));
-  static const std::vector<std::string> known = {"task", "items", "shots", "instruction", "language", "fields"};
+  static const std::vector<std::string> known = {"task",        "items",    "shots",
+                                                 "instruction", "language", "fields"};
   if (!yaml.is_object()) return bad_input("not a mapping of task, items, …").in(path);
   for (const auto& [key, value] : yaml.members()) {
     if (std::find(known.begin(), known.end(), key) == known.end())
-      return bad_input("unknown key \"" + key + "\"", "known: task, items, shots, instruction, language, fields")
-          .in("line " + std::to_string(value.line())).in(path);
+      return bad_input("unknown key \"" + key + "\"",
+                       "known: task, items, shots, instruction, language, fields")
+          .in("line " + std::to_string(value.line()))
+          .in(path);
   }
   std::string stem = path_name(path), folder = path_parent(path);
   stem = stem.substr(0, stem.find('.'));

@@ -34,13 +34,15 @@ bool header_columns(const CsvRow& row, MmluColumns& columns) {
 
 Result<Item> mmlu_item(const CsvRow& row, const MmluColumns& columns, size_t width) {
   if (row.cells.size() != width)
-    return bad_input(std::to_string(row.cells.size()) + " columns where " + std::to_string(width) + " are expected");
+    return bad_input(std::to_string(row.cells.size()) + " columns where " + std::to_string(width) +
+                     " are expected");
   Item item;
   item.question = row.cells[columns[0]];
   for (size_t i = 0; i < 4; ++i)
     item.options.push_back({std::string(1, static_cast<char>('A' + i)), row.cells[columns[i + 1]]});
   std::string answer(trim(row.cells[columns[5]]));
-  if (answer.size() == 1 && answer[0] >= '0' && answer[0] <= '3') answer[0] = static_cast<char>(answer[0] - '0' + 'A');
+  if (answer.size() == 1 && answer[0] >= '0' && answer[0] <= '3')
+    answer[0] = static_cast<char>(answer[0] - '0' + 'A');
   item.correct_letter = answer;
   return item;
 }
@@ -86,7 +88,8 @@ Result<ImportedFile> import_truthfulqa(const std::string& path, const ImportLabe
       columns[n] = c;
       found = true;
     }
-    if (!found) return bad_input(std::string("no column \"") + names[n] + "\"", "give TruthfulQA.csv").in(path);
+    if (!found)
+      return bad_input(std::string("no column \"") + names[n] + "\"", "give TruthfulQA.csv").in(path);
   }
   ImportedFile file;
   file.path = path;
@@ -104,13 +107,15 @@ Result<ImportedFile> import_truthfulqa(const std::string& path, const ImportLabe
     item.question = cells[columns[1]];
     std::string best(trim(cells[columns[2]]));
     item.true_answers = answers_of(cells[columns[3]]);
-    item.true_answers.erase(std::remove(item.true_answers.begin(), item.true_answers.end(), best), item.true_answers.end());
+    item.true_answers.erase(std::remove(item.true_answers.begin(), item.true_answers.end(), best),
+                            item.true_answers.end());
     item.true_answers.insert(item.true_answers.begin(), best);  // mc1's first choice
     item.false_answers = answers_of(cells[columns[4]]);
     uint64_t purpose = hash64("truthfulqa options\n" + item.question);
     auto order = counter_permutation(item.false_answers.size(), seed, purpose);
     std::vector<std::string> shown = {best};
-    for (size_t i = 0; i < std::min<size_t>(3, order.size()); ++i) shown.push_back(item.false_answers[order[i]]);
+    for (size_t i = 0; i < std::min<size_t>(3, order.size()); ++i)
+      shown.push_back(item.false_answers[order[i]]);
     auto places = counter_permutation(shown.size(), seed, purpose + 1);
     for (size_t i = 0; i < shown.size(); ++i) {
       std::string letter(1, static_cast<char>('A' + i));

@@ -101,15 +101,17 @@ Result<ImportedFile> import_array(const std::string& path, std::string_view text
   size_t row = 0;
   for (const auto& entry : root->items()) {
     std::string place = "entry " + std::to_string(row++);
-    if (entry.is_object()) collector.add(std::move(place), reader(entry));
-    else collector.add(std::move(place), bad_input("not a JSON object"));
+    if (entry.is_object())
+      collector.add(std::move(place), reader(entry));
+    else
+      collector.add(std::move(place), bad_input("not a JSON object"));
   }
   return file;
 }
 
 std::string resolve_html_entities(std::string_view text) {
-  static const std::map<std::string_view, uint32_t> names = {
-      {"amp", '&'}, {"lt", '<'}, {"gt", '>'}, {"quot", '"'}, {"apos", '\''}, {"nbsp", 0xA0}};
+  static const std::map<std::string_view, uint32_t> names = {{"amp", '&'},  {"lt", '<'},    {"gt", '>'},
+                                                             {"quot", '"'}, {"apos", '\''}, {"nbsp", 0xA0}};
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     size_t end = text[i] == '&' ? text.find(';', i) : std::string_view::npos;

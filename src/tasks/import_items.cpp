@@ -13,8 +13,10 @@ Status read_question(const Json& row, bool translated, Question& question) {
     return translated && !other.is_null() ? other : row[name];
   };
   const Json& context = field("context");
-  if (context.is_string()) question.context = context.as_string();
-  else if (!context.is_null()) return bad_input("context is neither text nor null");
+  if (context.is_string())
+    question.context = context.as_string();
+  else if (!context.is_null())
+    return bad_input("context is neither text nor null");
   if (!field("question").is_string()) return bad_input("no question");
   question.question = field("question").as_string();
   BM_CHECK_OK(read_options(field("options"), question.options));
@@ -34,7 +36,8 @@ Status read_shots(const Json& draws, Item& item) {
     if (!list->is_array()) return bad_input("few_shot_samples is not [draw][shot]");
     auto& shots = item.few_shot_samples.emplace_back();
     for (const auto& shot : list->items()) {
-      auto status = shot.is_object() ? read_question(shot, false, shots.emplace_back()) : bad_input("no object");
+      auto status =
+          shot.is_object() ? read_question(shot, false, shots.emplace_back()) : bad_input("no object");
       if (!status.ok()) return std::move(status.error()).in("few_shot_samples");
     }
   }
@@ -47,8 +50,10 @@ Result<Item> biomedical_item(const Json& row) {
   BM_TRY(std::string language, row.get_string("lang", "en"));
   item.language = language_code(language);
   const Json& identifier = row["identifier"];
-  if (identifier.is_integer()) item.identifier = std::to_string(identifier.as_int());
-  else if (identifier.is_string()) item.identifier = identifier.as_string();
+  if (identifier.is_integer())
+    item.identifier = std::to_string(identifier.as_int());
+  else if (identifier.is_string())
+    item.identifier = identifier.as_string();
   BM_CHECK_OK(read_question(row, item.language != "en", item));
   const Json& draws = row["few_shot_samples"];
   if (!draws.is_null()) {
@@ -79,7 +84,8 @@ Result<ImportedFile> import_items(const std::string& path) {
 }
 
 Json item_json(const Item& item) {
-  Json json = Json::object({{"identifier", item.identifier}, {"corpus", item.corpus}, {"lang", item.language}});
+  Json json =
+      Json::object({{"identifier", item.identifier}, {"corpus", item.corpus}, {"lang", item.language}});
   Json question = question_json(item);
   for (const auto& [key, value] : question.members()) json.set(key, value);
   if (!item.few_shot_samples.empty()) {
@@ -96,8 +102,8 @@ Json item_json(const Item& item) {
 
 std::string language_code(const std::string& language) {
   static const std::map<std::string, std::string> codes = {
-      {"english", "en"}, {"french", "fr"},     {"spanish", "es"}, {"german", "de"}, {"portuguese", "pt"},
-      {"russian", "ru"}, {"chinese", "zh"},    {"arabic", "ar"},  {"italian", "it"}, {"japanese", "ja"}};
+      {"english", "en"}, {"french", "fr"},  {"spanish", "es"}, {"german", "de"},  {"portuguese", "pt"},
+      {"russian", "ru"}, {"chinese", "zh"}, {"arabic", "ar"},  {"italian", "it"}, {"japanese", "ja"}};
   std::string name = language;
   for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   auto found = codes.find(name);

@@ -79,7 +79,8 @@ Result<Item> pubmedqa_item(const std::string& pmid, const Json& row) {
   item.options = {{"A", "yes"}, {"B", "no"}, {"C", "maybe"}};
   for (const auto& option : item.options)
     if (option.text == decision) item.correct_letter = option.letter;
-  if (item.correct_letter.empty()) return bad_input("final_decision is \"" + decision + "\", not yes, no or maybe");
+  if (item.correct_letter.empty())
+    return bad_input("final_decision is \"" + decision + "\", not yes, no or maybe");
   return item;
 }
 
@@ -116,7 +117,8 @@ Result<Item> french_item(const Json& row) {
   const Json& right = row["correct_answers"];
   if (right.size() != 1)
     return bad_input(std::to_string(right.size()) + " right answers: a one-letter rule needs one");
-  if (!right[0].is_string() || right[0].as_string().size() != 1) return bad_input("correct_answers holds no letter");
+  if (!right[0].is_string() || right[0].as_string().size() != 1)
+    return bad_input("correct_answers holds no letter");
   item.correct_letter = std::string(1, static_cast<char>(std::toupper(right[0].as_string()[0])));
   return item;
 }

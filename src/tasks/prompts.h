@@ -17,16 +17,18 @@ inline constexpr const char* kBioMistralInstruction =
 // One block: [context \n ]**Question:** … \n (A) … \n **Answer:**( and, with_answer, the letter.
 std::string biomistral_block(const Question& question, bool with_answer);
 // Instruction, shots with their answers, the question without (or with) its own.
-std::string biomistral_prompt(const Question& question, std::span<const Question> shots, bool with_answer = false,
+std::string biomistral_prompt(const Question& question, std::span<const Question> shots,
+                              bool with_answer = false,
                               const std::string& instruction = kBioMistralInstruction);
 
 // How lm-eval words a task.
 enum class LmEvalStyle {
-  medqa,       // "Question: …\nA. …\nAnswer:" → " A"
-  medmcqa,     // "Question: …\nChoices:\nA. …\nAnswer:" → " A"
-  mmlu,        // description; "…\nA. …\nAnswer:" → " A"
-  pubmedqa,    // "Abstract: …\nQuestion: …\nAnswer:" → " yes"
-  truthfulqa_mc1, truthfulqa_mc2,  // six fixed questions, "Q: …\nA:" → whole answers
+  medqa,     // "Question: …\nA. …\nAnswer:" → " A"
+  medmcqa,   // "Question: …\nChoices:\nA. …\nAnswer:" → " A"
+  mmlu,      // description; "…\nA. …\nAnswer:" → " A"
+  pubmedqa,  // "Abstract: …\nQuestion: …\nAnswer:" → " yes"
+  truthfulqa_mc1,
+  truthfulqa_mc2,  // six fixed questions, "Q: …\nA:" → whole answers
 };
 
 struct LmEvalPrompt {

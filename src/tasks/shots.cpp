@@ -15,8 +15,8 @@ Result<ShotScope> parse_shot_scope(std::string_view text) {
   return bad_input("shots are drawn per \"" + std::string(text) + "\"", "use item or task");
 }
 
-Result<std::vector<size_t>> draw_shots(const ShotPlan& plan, const std::string& task, const Item& item, int64_t draw,
-                                       std::span<const Item> pool) {
+Result<std::vector<size_t>> draw_shots(const ShotPlan& plan, const std::string& task, const Item& item,
+                                       int64_t draw, std::span<const Item> pool) {
   std::string key = "shots\n" + task + "\n" + std::to_string(draw);
   if (plan.scope == ShotScope::item) key += "\n" + item.identifier;
   CounterRandom random(plan.seed, hash64(key));
@@ -46,7 +46,8 @@ HeldOut hold_out(std::vector<Item> items, int64_t count, uint64_t seed, const st
   std::iota(order.begin(), order.end(), size_t{0});
   std::vector<uint64_t> keys;
   for (const auto& item : items) keys.push_back(hash64("held out\n" + task + "\n" + item.identifier, seed));
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return std::pair(keys[a], a) < std::pair(keys[b], b); });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return std::pair(keys[a], a) < std::pair(keys[b], b); });
   std::vector<bool> held(items.size());
   for (size_t i = 0; i < std::min(items.size(), static_cast<size_t>(count)); ++i) held[order[i]] = true;
   HeldOut result;

@@ -26,8 +26,8 @@ struct ShotPlan {
 // Indices into the pool for one item and draw (1-based), in the order they stand in the prompt. Pool
 // entries that are the item itself (same question text) are passed over. bad_input when the pool is too
 // small.
-Result<std::vector<size_t>> draw_shots(const ShotPlan& plan, const std::string& task, const Item& item, int64_t draw,
-                                       std::span<const Item> pool);
+Result<std::vector<size_t>> draw_shots(const ShotPlan& plan, const std::string& task, const Item& item,
+                                       int64_t draw, std::span<const Item> pool);
 
 // Holds `count` items out of the scored set as the pool where a benchmark publishes no other split:
 // chosen by seed over the identifiers, both parts keep the file's order.

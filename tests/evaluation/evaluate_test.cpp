@@ -57,32 +57,37 @@ TEST(Evaluate, WritesEveryFileWithTheContractsKeys) {
   std::string out = folder.file("out");
   auto report = expect_ok(evaluate(demo_options(out), limited(6)));
   EXPECT_EQ(report.failed_items, 0);
-  for (const char* name : {"metrics.json", "results.json", "results.md", "results.tex", "manifest.json", "ledger.jsonl",
-                           "stories260k/mmlu_anatomy.en.draw1.jsonl", "stories260k/pubmedqa.en.draw2.jsonl"})
+  for (const char* name :
+       {"metrics.json", "results.json", "results.md", "results.tex", "manifest.json", "ledger.jsonl",
+        "stories260k/mmlu_anatomy.en.draw1.jsonl", "stories260k/pubmedqa.en.draw2.jsonl"})
     EXPECT_TRUE(exists(path_join(out, name))) << name;
   EXPECT_FALSE(exists(path_join(out, "stories260k/partial")));
   auto lines = split(read(path_join(out, "stories260k/pubmedqa.en.draw1.jsonl")), '\n');
   ASSERT_EQ(lines.size(), 7u);
   Json line = parse_json(lines[0]).value();
-  for (const char* key : {"identifier", "correct_letter", "best_prediction", "predictions", "letters_prediction", "logprobs",
-                          "prompt_tokens", "tie"})
+  for (const char* key : {"identifier", "correct_letter", "best_prediction", "predictions",
+                          "letters_prediction", "logprobs", "prompt_tokens", "tie"})
     EXPECT_TRUE(line.contains(key)) << key;
   EXPECT_EQ(line["predictions"].size(), 3u);
   Json metrics = read_json_file(path_join(out, "metrics.json")).value();
   ASSERT_EQ(metrics.size(), 4u);
   std::vector<std::string> keys, calibration;
   for (const auto& [key, value] : metrics["stories260k/mmlu_anatomy.en.draw1"].members()) keys.push_back(key);
-  EXPECT_EQ(keys, (std::vector<std::string>{"n", "accuracy", "accuracy_letters", "ties", "accuracy_wilson_95", "raw", "renormalized"}));
-  for (const auto& [key, value] : metrics["stories260k/mmlu_anatomy.en.draw1"]["raw"].members()) calibration.push_back(key);
-  EXPECT_EQ(calibration, (std::vector<std::string>{"mean_confidence", "ece_5", "ece_10", "ece_15", "mce_5", "mce_10", "mce_15",
-                                                   "ece_10_equal_mass", "brier", "brier_top_label", "nll", "reliability_10"}));
+  EXPECT_EQ(keys, (std::vector<std::string>{"n", "accuracy", "accuracy_letters", "ties", "accuracy_wilson_95",
+                                            "raw", "renormalized"}));
+  for (const auto& [key, value] : metrics["stories260k/mmlu_anatomy.en.draw1"]["raw"].members())
+    calibration.push_back(key);
+  EXPECT_EQ(calibration, (std::vector<std::string>{"mean_confidence", "ece_5", "ece_10", "ece_15", "mce_5",
+                                                   "mce_10", "mce_15", "ece_10_equal_mass", "brier",
+                                                   "brier_top_label", "nll", "reliability_10"}));
   Json results = read_json_file(path_join(out, "results.json")).value();
   EXPECT_TRUE(results["results"]["mmlu_anatomy"].contains("acc,none"));
   EXPECT_EQ(results["runs"].size(), 2u);
   EXPECT_EQ(results["models"][0]["name"].as_string(), "stories260k");
   EXPECT_LT(results["models"][0]["computed_tokens"].as_int(), results["models"][0]["prompt_tokens"].as_int());
   // Two draws without shots are the same prompts: the same answers.
-  EXPECT_EQ(read(path_join(out, "stories260k/pubmedqa.en.draw1.jsonl")), read(path_join(out, "stories260k/pubmedqa.en.draw2.jsonl")));
+  EXPECT_EQ(read(path_join(out, "stories260k/pubmedqa.en.draw1.jsonl")),
+            read(path_join(out, "stories260k/pubmedqa.en.draw2.jsonl")));
 }
 
 TEST(Evaluate, SecondRunIsCompleteAndOtherOptionsAreRefused) {
@@ -132,7 +137,8 @@ TEST(Evaluate, SameFilesForAnyThreadsBatchesAndShards) {
     expect_ok(evaluate(options, common));
   }
   EXPECT_EQ(all_predictions(folder.file("one")), all_predictions(folder.file("shards")));
-  EXPECT_EQ(read(path_join(folder.file("one"), "metrics.json")), read(path_join(folder.file("shards"), "metrics.json")));
+  EXPECT_EQ(read(path_join(folder.file("one"), "metrics.json")),
+            read(path_join(folder.file("shards"), "metrics.json")));
 }
 
 TEST(Evaluate, ResumesFromATornJournalToTheSameFiles) {
@@ -206,7 +212,8 @@ TEST(Evaluate, LmEvalRuleEnsembleAndOptionOrders) {
   EXPECT_EQ(report.results["option_orders"][0]["orders"].as_int(), 3);
   EXPECT_TRUE(exists(path_join(options.out, "a/option_orders/mmlu_anatomy.en.order3.draw1.jsonl")));
   // The mean of two equal systems: the same probabilities, and no difference between them.
-  const Json &one = report.metrics["a/mmlu_anatomy.en.draw1"], &both = report.metrics["a+b/mmlu_anatomy.en.draw1"];
+  const Json &one = report.metrics["a/mmlu_anatomy.en.draw1"],
+             &both = report.metrics["a+b/mmlu_anatomy.en.draw1"];
   EXPECT_NEAR(one["raw"]["nll"].as_double(), both["raw"]["nll"].as_double(), 1e-12);
   EXPECT_EQ(one["accuracy_letters"], both["accuracy"]);
   ASSERT_EQ(report.results["pairwise"].size(), 3u);
@@ -241,10 +248,13 @@ TEST(Evaluate, BadInputWritesNothing) {
 TEST(Evaluate, ItemsWithTheirOwnShotsAndPromptsOnly) {
   TemporaryFolder folder;
   std::string items = folder.file("items.jsonl"), prompts = folder.file("prompts.jsonl");
-  std::string shot = R"({"context":null,"question":"S","options":{"A":"1","B":"2"},"correct_answer_letter":"B"})";
+  std::string shot =
+      R"({"context":null,"question":"S","options":{"A":"1","B":"2"},"correct_answer_letter":"B"})";
   auto item = [&](const std::string& id) {
-    return R"({"identifier":")" + id + R"(","corpus":"MedQA","lang":"english","context":null,"question":"Q )" + id +
-           R"(","options":{"A":"x","B":"y"},"correct_answer_letter":"A","few_shot_samples":[[)" + shot + "],[" + shot + "," + shot + "]]}\n";
+    return R"({"identifier":")" + id +
+           R"(","corpus":"MedQA","lang":"english","context":null,"question":"Q )" + id +
+           R"(","options":{"A":"x","B":"y"},"correct_answer_letter":"A","few_shot_samples":[[)" + shot +
+           "],[" + shot + "," + shot + "]]}\n";
   };
   ASSERT_TRUE(write_file_atomic(items, item("q1") + "not json\n" + item("q2")).ok());
   EvaluateOptions options;
@@ -259,7 +269,8 @@ TEST(Evaluate, ItemsWithTheirOwnShotsAndPromptsOnly) {
   EXPECT_EQ(second["identifier"].as_string(), "q1");
   EXPECT_EQ(second["draw"].as_int(), 2);
   std::string block = "**Question:** S \n (A) 1 \n (B) 2 \n **Answer:**(B \n ";
-  EXPECT_EQ(second["prompt"].as_string(), std::string(kBioMistralInstruction) + block + block + "**Question:** Q q1 \n (A) x \n (B) y \n **Answer:**(");
+  EXPECT_EQ(second["prompt"].as_string(), std::string(kBioMistralInstruction) + block + block +
+                                              "**Question:** Q q1 \n (A) x \n (B) y \n **Answer:**(");
   EXPECT_EQ(parse_json(lines[2]).value()["identifier"].as_string(), "q2");
   options.draws = 3;
   EXPECT_FALSE(evaluate(options, {}).ok());
@@ -277,7 +288,8 @@ TEST(Evaluate, AllPromptsTooLongIsAnErrorThatSaysWhatToDo) {
   auto report = evaluate(options, limited(2));
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().code(), Code::failed);
-  EXPECT_NE(report.error().paragraph().find("--truncate left"), std::string::npos) << report.error().paragraph();
+  EXPECT_NE(report.error().paragraph().find("--truncate left"), std::string::npos)
+      << report.error().paragraph();
 }
 
 TEST(Evaluate, NamesOfModels) {

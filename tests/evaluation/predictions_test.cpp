@@ -66,10 +66,12 @@ TEST(Predictions, RoundTripAndBadLines) {
 
 TEST(PredictionsFolder, ReadsLinesListsAndSubFoldersAndReportsBrokenLines) {
   TemporaryFolder folder;
-  std::string line = R"({"identifier":"a","correct_letter":"A","predictions":{"A":0.6,"B":0.1},"best_prediction":"A"})";
+  std::string line =
+      R"({"identifier":"a","correct_letter":"A","predictions":{"A":0.6,"B":0.1},"best_prediction":"A"})";
   ASSERT_TRUE(make_directories(folder.file("sub/deep")).ok());
   ASSERT_TRUE(write_file_atomic(folder.file("x.draw1.jsonl"), line + "\n{broken\n" + line + "\n").ok());
-  ASSERT_TRUE(write_file_atomic(folder.file("sub/deep/results_M_FewShot1_MedQA_french.json"), "[" + line + "]").ok());
+  ASSERT_TRUE(
+      write_file_atomic(folder.file("sub/deep/results_M_FewShot1_MedQA_french.json"), "[" + line + "]").ok());
   ASSERT_TRUE(write_file_atomic(folder.file("metrics.json"), "{}").ok());
   ASSERT_TRUE(write_file_atomic(folder.file("other.json"), R"({"a":1})").ok());
   ASSERT_TRUE(write_file_atomic(folder.file("notes.jsonl"), "{\"a\":1}\n").ok());
@@ -113,7 +115,9 @@ TEST(PrefixRunner, SameBitsAsOneByOneAndFewerTokens) {
   auto model = Model::load(testing::source_path("data/demo/stories260k"), {.need_tokenizer = true});
   ASSERT_TRUE(model.ok()) << model.error().paragraph();
   std::vector<PrefixRequest> requests;
-  auto add = [&](std::vector<int32_t> tokens, std::vector<int64_t> rows) { requests.push_back({std::move(tokens), std::move(rows)}); };
+  auto add = [&](std::vector<int32_t> tokens, std::vector<int64_t> rows) {
+    requests.push_back({std::move(tokens), std::move(rows)});
+  };
   std::vector<int32_t> stem = {1};
   for (int32_t i = 0; i < 60; ++i) stem.push_back(300 + (i * 37) % 150);
   for (int32_t branch = 0; branch < 7; ++branch) {
@@ -140,7 +144,8 @@ TEST(PrefixRunner, SameBitsAsOneByOneAndFewerTokens) {
           });
           ASSERT_TRUE(status.ok());
           ++rows;
-          EXPECT_EQ(alone, std::vector<float>(logits, logits + (*model)->config().vocab)) << request << " row " << row;
+          EXPECT_EQ(alone, std::vector<float>(logits, logits + (*model)->config().vocab))
+              << request << " row " << row;
         },
         [&](std::span<const size_t> done) -> Status {
           finished += done.size();
@@ -157,13 +162,16 @@ TEST(PrefixRunner, AnErrorOfTheCallerEndsTheRun) {
   auto model = Model::load(testing::source_path("data/demo/stories260k"), {.need_tokenizer = true});
   ASSERT_TRUE(model.ok());
   std::vector<PrefixRequest> requests = {{{1, 300}, {1}}, {{1, 301}, {1}}};
-  auto report = run_shared_prefixes(**model, requests, {}, [](size_t, size_t, const float*) {},
-                                    [](std::span<const size_t>) -> Status { return failed("disk full"); });
+  auto report = run_shared_prefixes(
+      **model, requests, {}, [](size_t, size_t, const float*) {},
+      [](std::span<const size_t>) -> Status { return failed("disk full"); });
   ASSERT_FALSE(report.ok());
   EXPECT_EQ(report.error().what(), "disk full");
   requests[0].tokens[1] = 9999;
-  EXPECT_FALSE(run_shared_prefixes(**model, requests, {}, [](size_t, size_t, const float*) {},
-                                   [](std::span<const size_t>) -> Status { return {}; }).ok());
+  EXPECT_FALSE(run_shared_prefixes(
+                   **model, requests, {}, [](size_t, size_t, const float*) {},
+                   [](std::span<const size_t>) -> Status { return {}; })
+                   .ok());
 }
 
 PredictionsFile made_up(const std::string& name, const std::string& answers, const std::string& gold) {
@@ -173,7 +181,8 @@ PredictionsFile made_up(const std::string& name, const std::string& answers, con
     p.identifier = std::to_string(i);
     p.correct_letter = gold.substr(i, 1);
     p.best_prediction = answers.substr(i, 1);
-    for (const char* letter : {"A", "B"}) p.letters.push_back({letter, answers[i] == letter[0] ? 0.75 : 0.25, 0});
+    for (const char* letter : {"A", "B"})
+      p.letters.push_back({letter, answers[i] == letter[0] ? 0.75 : 0.25, 0});
     decide_letters(p);
     file.predictions.push_back(std::move(p));
   }
@@ -181,9 +190,10 @@ PredictionsFile made_up(const std::string& name, const std::string& answers, con
 }
 
 TEST(Results, MeanOfDrawsTestsAndTables) {
-  std::vector<PredictionsFile> files = {
-      made_up("good/medqa.en.draw1", "ABABABABAA", "ABABABABAB"), made_up("good/medqa.en.draw2", "ABABABABBB", "ABABABABAB"),
-      made_up("bad_one/medqa.en.draw1", "AAAAAAAAAA", "ABABABABAB"), made_up("bad_one/medqa.en.draw2", "AAAAAAAAAA", "ABABABABAB")};
+  std::vector<PredictionsFile> files = {made_up("good/medqa.en.draw1", "ABABABABAA", "ABABABABAB"),
+                                        made_up("good/medqa.en.draw2", "ABABABABBB", "ABABABABAB"),
+                                        made_up("bad_one/medqa.en.draw1", "AAAAAAAAAA", "ABABABABAB"),
+                                        made_up("bad_one/medqa.en.draw2", "AAAAAAAAAA", "ABABABABAB")};
   std::vector<FileMetrics> metrics;
   all_metrics_json(files, metrics);
   auto summary = summarize(files, {DecisionRule::top1, 500, 1});

@@ -35,7 +35,8 @@ TEST(Csv, QuotesLineBreaksAndBothLineEnds) {
 
 TEST(Importers, MmluWithAndWithoutHeader) {
   TemporaryFolder folder;
-  auto plain = import_mmlu(write(folder, "a.csv", "Q1,a,b,c,d,B\nQ2,a,b,c,d,E\nQ3,a,b,c\n"), {"x", "MMLU_x", "en"});
+  auto plain =
+      import_mmlu(write(folder, "a.csv", "Q1,a,b,c,d,B\nQ2,a,b,c,d,E\nQ3,a,b,c\n"), {"x", "MMLU_x", "en"});
   ASSERT_TRUE(plain.ok());
   ASSERT_EQ(plain->items.size(), 1u);
   EXPECT_EQ(plain->items[0].identifier, "x-0000");
@@ -44,8 +45,9 @@ TEST(Importers, MmluWithAndWithoutHeader) {
   EXPECT_EQ(plain->broken[0].place, "line 2");
   EXPECT_NE(plain->broken[0].reason.find("\"E\""), std::string::npos);
   EXPECT_NE(plain->broken[1].reason.find("4 columns"), std::string::npos);
-  auto named = import_mmlu(write(folder, "b.csv", ",Question,A,B,C,D,Answer,Subject\n0,Q1,a,b,c,d,B,x\n1,Q2,a,b,c,d,3,x\n"),
-                           {"x", "MMLU_x", "en"});
+  auto named = import_mmlu(
+      write(folder, "b.csv", ",Question,A,B,C,D,Answer,Subject\n0,Q1,a,b,c,d,B,x\n1,Q2,a,b,c,d,3,x\n"),
+      {"x", "MMLU_x", "en"});
   ASSERT_TRUE(named.ok());
   ASSERT_EQ(named->items.size(), 2u);
   EXPECT_EQ(named->items[0].question, "Q1");
@@ -54,15 +56,20 @@ TEST(Importers, MmluWithAndWithoutHeader) {
 
 TEST(Importers, BrokenRowsAreReportedWithPlaceAndReason) {
   TemporaryFolder folder;
-  auto file = import_medqa(
-      write(folder, "m.jsonl",
-            R"({"question":"Q","options":{"A":"x","B":"y"},"answer":"y","answer_idx":"B"})" "\n"
-            R"({"question":"Q","options":{"A":"x","B":"y"},"answer":"x","answer_idx":"B"})" "\n"
-            R"({"question":"Q","options":{"A":"x","B":"y"},"answer_idx":"C"})" "\n"
-            "{\"question\":\n"
-            R"({"question":" ","options":{"A":"x","B":"y"},"answer_idx":"A"})" "\n"
-            R"([1])" "\n"),
-      {"medqa", "MedQA", "en"});
+  auto file =
+      import_medqa(write(folder, "m.jsonl",
+                         R"({"question":"Q","options":{"A":"x","B":"y"},"answer":"y","answer_idx":"B"})"
+                         "\n"
+                         R"({"question":"Q","options":{"A":"x","B":"y"},"answer":"x","answer_idx":"B"})"
+                         "\n"
+                         R"({"question":"Q","options":{"A":"x","B":"y"},"answer_idx":"C"})"
+                         "\n"
+                         "{\"question\":\n"
+                         R"({"question":" ","options":{"A":"x","B":"y"},"answer_idx":"A"})"
+                         "\n"
+                         R"([1])"
+                         "\n"),
+                   {"medqa", "MedQA", "en"});
   ASSERT_TRUE(file.ok());
   EXPECT_EQ(file->rows, 6);
   EXPECT_EQ(file->items.size(), 1u);
@@ -179,8 +186,14 @@ TEST(Catalog, MissingFilesAreNamed) {
 
 TEST(Catalog, YamlTaskWithItsOwnFields) {
   TemporaryFolder folder;
-  write(folder, "q.jsonl", R"({"q":"1+1?","choices":["2","3"],"label":0})" "\n" R"({"q":"2+2?","choices":["5","4"],"label":1})" "\n");
-  write(folder, "s.jsonl", R"({"q":"0+1?","choices":["1","0"],"label":0})" "\n");
+  write(folder, "q.jsonl",
+        R"({"q":"1+1?","choices":["2","3"],"label":0})"
+        "\n"
+        R"({"q":"2+2?","choices":["5","4"],"label":1})"
+        "\n");
+  write(folder, "s.jsonl",
+        R"({"q":"0+1?","choices":["1","0"],"label":0})"
+        "\n");
   std::string yaml = write(folder, "sums.yaml",
                            "task: sums\nitems: q.jsonl\nshots: s.jsonl\ninstruction: \"Add. \"\n"
                            "fields: {question: q, options: choices, answer: label}\n");
@@ -207,13 +220,20 @@ struct Expected {
 TEST(Catalog, PublishedFilesHaveThePublishedSizes) {
   if (!testing::have_shared()) GTEST_SKIP() << "needs ../shared/data";
   const Expected all[] = {
-      {"mmlu_clinical_knowledge", "en", 265, 5, 0}, {"mmlu_medical_genetics", "en", 100, 5, 0},
-      {"mmlu_anatomy", "en", 135, 5, 0},            {"mmlu_professional_medicine", "en", 272, 5, 0},
-      {"mmlu_college_biology", "en", 144, 5, 0},    {"mmlu_college_medicine", "en", 173, 5, 0},
-      {"medqa", "en", 1273, 1030, 0},               {"medqa_5options", "en", 1273, 1272, 0},
-      {"pubmedqa", "en", 500, 500, 0},              {"medmcqa", "en", 4083, 100, 100},
-      {"mmlu_anatomy", "ar", 135, 5, 0},            {"headqa", "es", 2742, 137, 0},
-      {"rumeddanet", "ru", 256, 1052, 0},           {"mcmle_4options", "zh", 3326, 100, 100},
+      {"mmlu_clinical_knowledge", "en", 265, 5, 0},
+      {"mmlu_medical_genetics", "en", 100, 5, 0},
+      {"mmlu_anatomy", "en", 135, 5, 0},
+      {"mmlu_professional_medicine", "en", 272, 5, 0},
+      {"mmlu_college_biology", "en", 144, 5, 0},
+      {"mmlu_college_medicine", "en", 173, 5, 0},
+      {"medqa", "en", 1273, 1030, 0},
+      {"medqa_5options", "en", 1273, 1272, 0},
+      {"pubmedqa", "en", 500, 500, 0},
+      {"medmcqa", "en", 4083, 100, 100},
+      {"mmlu_anatomy", "ar", 135, 5, 0},
+      {"headqa", "es", 2742, 137, 0},
+      {"rumeddanet", "ru", 256, 1052, 0},
+      {"mcmle_4options", "zh", 3326, 100, 100},
   };
   TaskLoadOptions options;
   options.data = testing::shared_path("data");

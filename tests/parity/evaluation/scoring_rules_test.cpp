@@ -16,7 +16,8 @@ namespace {
 std::vector<Json> read_lines(const std::string& path) {
   std::vector<Json> rows;
   auto text = read_file(path);
-  if (!text.ok()) ADD_FAILURE() << text.error().paragraph();
+  if (!text.ok())
+    ADD_FAILURE() << text.error().paragraph();
   else
     for (const auto& line : split(*text, '\n'))
       if (!trim(line).empty()) rows.push_back(parse_json(line).value());
@@ -65,16 +66,19 @@ std::vector<RuleCase> rule_cases() {
   std::vector<RuleCase> cases;
   if (testing::have_shared()) {
     auto prompts = read_lines(testing::shared_path("golden/prompts/bioinstructqa_prompts.jsonl"));
-    for (auto& row : read_lines(testing::shared_path("golden/scoring/biomistral_rule/stories260k_items.jsonl"))) {
+    for (auto& row :
+         read_lines(testing::shared_path("golden/scoring/biomistral_rule/stories260k_items.jsonl"))) {
       const Json& source = prompts.at(static_cast<size_t>(row["prompt_line"].as_int()));
       std::string kind = row["kind"].as_string();
-      const Json& text = kind == "zero_shot" ? source["prompt_no_answer"]
-                                             : source["prompt_no_answer_fewshot"][static_cast<size_t>(kind.back() - '1')];
+      const Json& text = kind == "zero_shot"
+                             ? source["prompt_no_answer"]
+                             : source["prompt_no_answer_fewshot"][static_cast<size_t>(kind.back() - '1')];
       std::string prompt = text.as_string();
       cases.push_back({std::move(row), std::move(prompt)});
     }
   } else {
-    for (auto& row : read_lines(testing::source_path("tests/parity/evaluation/data/biomistral_rule_stories260k.jsonl"))) {
+    for (auto& row :
+         read_lines(testing::source_path("tests/parity/evaluation/data/biomistral_rule_stories260k.jsonl"))) {
       std::string prompt = row["prompt"].as_string();
       cases.push_back({std::move(row), std::move(prompt)});
     }
@@ -121,7 +125,9 @@ TEST(BioMistralRuleGolden, LetterIds) {
   auto model = stories();
   ASSERT_TRUE(model);
   if (!testing::have_shared()) GTEST_SKIP() << "needs ../shared/golden/scoring";
-  auto golden = read_json_file(testing::shared_path("golden/scoring/biomistral_rule/stories260k_letter_ids.json")).value();
+  auto golden =
+      read_json_file(testing::shared_path("golden/scoring/biomistral_rule/stories260k_letter_ids.json"))
+          .value();
   LetterIds ids(*model->tokenizer(), model->config().vocab, {"A", "B", "C", "D", "E"});
   for (const auto& [letter, wanted] : golden["ids_that_decode_to_letter"].members()) {
     std::vector<int32_t> list;
@@ -162,7 +168,8 @@ LmItem lm_item(const Json& row, const std::vector<Json>& truthful) {
       if (item.choices[i] == row["target"].as_string()) item.gold = static_cast<int64_t>(i);
   }
   if (row["task"].as_string() == "truthfulqa_mc2" && !truthful.empty()) {
-    for (const auto& label : truthful[static_cast<size_t>(row["doc_id"].as_int())]["mc2_targets"]["labels"].items())
+    for (const auto& label :
+         truthful[static_cast<size_t>(row["doc_id"].as_int())]["mc2_targets"]["labels"].items())
       item.is_true.push_back(label.as_int() == 1);
   }
   return item;
@@ -201,12 +208,15 @@ void expect_scores(const ChoiceScores& s, const LmItem& item, bool from_own_like
   }
 }
 
-const char* const kLmFiles[] = {"medqa_4options_0shot", "medqa_4options_3shot", "medmcqa_2shot", "pubmedqa_0shot",
-                                "pubmedqa_2shot", "medical_group_weighted_5shot", "truthfulqa_mc1", "truthfulqa_mc2",
-                                "medqa_option_text_0shot", "chat_medmcqa_2shot", "chat_multiturn_mmlu_3shot"};
+const char* const kLmFiles[] = {
+    "medqa_4options_0shot", "medqa_4options_3shot",     "medmcqa_2shot",
+    "pubmedqa_0shot",       "pubmedqa_2shot",           "medical_group_weighted_5shot",
+    "truthfulqa_mc1",       "truthfulqa_mc2",           "medqa_option_text_0shot",
+    "chat_medmcqa_2shot",   "chat_multiturn_mmlu_3shot"};
 
 std::vector<Json> truthful_items() {
-  return testing::have_shared() ? read_lines(testing::shared_path("golden/scoring/items/truthfulqa.jsonl")) : std::vector<Json>();
+  return testing::have_shared() ? read_lines(testing::shared_path("golden/scoring/items/truthfulqa.jsonl"))
+                                : std::vector<Json>();
 }
 
 TEST(LmEvalGolden, ScoresFromGivenLogLikelihoods) {
@@ -214,8 +224,11 @@ TEST(LmEvalGolden, ScoresFromGivenLogLikelihoods) {
   size_t checked = 0;
   for (const char* model : {"stories260k", "smollm2"}) {
     for (const char* name : kLmFiles) {
-      std::string path = testing::shared_path(std::string("golden/scoring/lm_eval/") + model + "/" + name + ".jsonl");
-      if (!exists(path)) path = testing::source_path(std::string("tests/parity/evaluation/data/lm_eval_") + model + "_" + name + ".jsonl");
+      std::string path =
+          testing::shared_path(std::string("golden/scoring/lm_eval/") + model + "/" + name + ".jsonl");
+      if (!exists(path))
+        path = testing::source_path(std::string("tests/parity/evaluation/data/lm_eval_") + model + "_" +
+                                    name + ".jsonl");
       if (!exists(path)) continue;
       std::map<std::string, std::vector<double>> acc;
       for (const auto& row : read_lines(path)) {
@@ -227,23 +240,28 @@ TEST(LmEvalGolden, ScoresFromGivenLogLikelihoods) {
         acc[row["task"].as_string()].push_back(item.is_true.empty() ? scores.acc : *scores.mc2);
         ++checked;
       }
-      std::string results = testing::shared_path(std::string("golden/scoring/lm_eval/") + model + "/" + name + "_results.json");
+      std::string results =
+          testing::shared_path(std::string("golden/scoring/lm_eval/") + model + "/" + name + "_results.json");
       if (!exists(results)) continue;
       Json wanted = read_json_file(results).value();
       std::vector<double> errors, sizes;
       for (const auto& [task, values] : acc) {
         EXPECT_NEAR(mean(values), wanted["results"][task]["acc,none"].as_double(), 1e-9) << task;
-        EXPECT_NEAR(standard_error(values), wanted["results"][task]["acc_stderr,none"].as_double(), 1e-9) << task;
+        EXPECT_NEAR(standard_error(values), wanted["results"][task]["acc_stderr,none"].as_double(), 1e-9)
+            << task;
         errors.push_back(standard_error(values));
         sizes.push_back(static_cast<double>(values.size()));
       }
       if (!wanted["groups"].is_object()) continue;
       for (const auto& [group, figures] : wanted["groups"].members())
-        EXPECT_NEAR(group_standard_error(errors, sizes, true), figures["acc_stderr,none"].as_double(), 1e-9) << group;
-      std::string other = testing::shared_path(std::string("golden/scoring/lm_eval/") + model + "/medical_group_unweighted_5shot_results.json");
+        EXPECT_NEAR(group_standard_error(errors, sizes, true), figures["acc_stderr,none"].as_double(), 1e-9)
+            << group;
+      std::string other = testing::shared_path(std::string("golden/scoring/lm_eval/") + model +
+                                               "/medical_group_unweighted_5shot_results.json");
       if (exists(other)) {
         Json unweighted = read_json_file(other).value()["groups"]["medical_group_unweighted"];
-        EXPECT_NEAR(group_standard_error(errors, sizes, false), unweighted["acc_stderr,none"].as_double(), 1e-9);
+        EXPECT_NEAR(group_standard_error(errors, sizes, false), unweighted["acc_stderr,none"].as_double(),
+                    1e-9);
       }
     }
   }
@@ -256,7 +274,8 @@ TEST(LmEvalGolden, Stories260kEndToEnd) {
   ASSERT_TRUE(model);
   auto truthful = truthful_items();
   for (const char* name : kLmFiles) {
-    std::string path = testing::shared_path(std::string("golden/scoring/lm_eval/stories260k/") + name + ".jsonl");
+    std::string path =
+        testing::shared_path(std::string("golden/scoring/lm_eval/stories260k/") + name + ".jsonl");
     if (!exists(path)) continue;
     std::vector<LmItem> items;
     Plan plan;
@@ -305,12 +324,15 @@ TEST(LmEvalGolden, TokensOfContextsAndContinuations) {
   auto model = stories();
   ASSERT_TRUE(model);
   for (const char* name : {"medqa_option_text_0shot", "truthfulqa_mc1", "pubmedqa_2shot"}) {
-    for (const auto& row : read_lines(testing::shared_path(std::string("golden/scoring/lm_eval/stories260k/") + name + ".jsonl"))) {
+    for (const auto& row : read_lines(
+             testing::shared_path(std::string("golden/scoring/lm_eval/stories260k/") + name + ".jsonl"))) {
       for (const auto& request : row["requests"].items()) {
         if (request["context"].is_string()) continue;
-        auto pair = encode_pair(*model->tokenizer(), row["prompt"].as_string(), request["continuation"].as_string());
+        auto pair =
+            encode_pair(*model->tokenizer(), row["prompt"].as_string(), request["continuation"].as_string());
         std::vector<int32_t> wanted;
-        for (const auto& id : request["continuation_ids"].items()) wanted.push_back(static_cast<int32_t>(id.as_int()));
+        for (const auto& id : request["continuation_ids"].items())
+          wanted.push_back(static_cast<int32_t>(id.as_int()));
         EXPECT_EQ(pair.continuation, wanted);
         EXPECT_EQ(static_cast<int64_t>(pair.context.size()), request["context_token_count"].as_int());
       }

@@ -29,8 +29,7 @@ Json golden(const std::string& name) {
   return json.ok() ? json.value() : Json();
 }
 
-#define EXPECT_CLOSED_FORM(found, wanted)                     \
-  EXPECT_NEAR(found, wanted, 1e-12 + 1e-10 * std::abs(wanted))
+#define EXPECT_CLOSED_FORM(found, wanted) EXPECT_NEAR(found, wanted, 1e-12 + 1e-10 * std::abs(wanted))
 
 struct Input {
   LetterProbabilities probabilities;
@@ -93,11 +92,14 @@ void expect_calibration(const LetterProbabilities& p, const Json& wanted, const 
     std::string n = std::to_string(bins);
     auto table = reliability_table(confidence, right, bins);
     expect_table(table, wanted["reliability_table_" + n], name + " width " + n);
-    EXPECT_NEAR(expected_calibration_error(table, p.n()), number(wanted, "ece_" + n + "_equal_width", numpy), 1e-12);
+    EXPECT_NEAR(expected_calibration_error(table, p.n()), number(wanted, "ece_" + n + "_equal_width", numpy),
+                1e-12);
     EXPECT_NEAR(maximum_calibration_error(table), number(wanted, "mce_" + n + "_equal_width", numpy), 1e-12);
     auto equal_mass = equal_mass_table(confidence, right, bins);
-    if (p.n() >= bins) expect_table(equal_mass, wanted["ece_" + n + "_equal_mass"]["bins"], name + " mass " + n);
-    EXPECT_NEAR(expected_calibration_error(equal_mass, p.n()), number(wanted, "ece_" + n + "_equal_mass", mass), 1e-12);
+    if (p.n() >= bins)
+      expect_table(equal_mass, wanted["ece_" + n + "_equal_mass"]["bins"], name + " mass " + n);
+    EXPECT_NEAR(expected_calibration_error(equal_mass, p.n()),
+                number(wanted, "ece_" + n + "_equal_mass", mass), 1e-12);
   }
   auto s = calibration_summary(p);
   EXPECT_CLOSED_FORM(s.mean_confidence, wanted["mean_confidence"].as_double());
@@ -106,10 +108,12 @@ void expect_calibration(const LetterProbabilities& p, const Json& wanted, const 
   EXPECT_NEAR(s.ece_15, number(wanted, "ece_15_equal_width", numpy), 1e-12);
   EXPECT_NEAR(s.mce_15, number(wanted, "mce_15_equal_width", numpy), 1e-12);
   EXPECT_NEAR(s.ece_10_equal_mass, number(wanted, "ece_10_equal_mass", mass), 1e-12);
-  EXPECT_CLOSED_FORM(s.brier, number(wanted, "brier_multiclass_sum_over_letters", "numpy mean(sum((p-y)^2))"));
+  EXPECT_CLOSED_FORM(s.brier,
+                     number(wanted, "brier_multiclass_sum_over_letters", "numpy mean(sum((p-y)^2))"));
   EXPECT_CLOSED_FORM(s.brier_top_label,
                      number(wanted, "brier_top_label", "scikit-learn brier_score_loss(correct, confidence)"));
-  EXPECT_CLOSED_FORM(s.nll, number(wanted, "nll_mean_eps_clipped", "numpy -mean(log(clip(p_gold, 2.22e-16, 1)))"));
+  EXPECT_CLOSED_FORM(s.nll,
+                     number(wanted, "nll_mean_eps_clipped", "numpy -mean(log(clip(p_gold, 2.22e-16, 1)))"));
   const Json* area = wanted["auroc_confidence_vs_correct"].find("scikit-learn roc_auc_score");
   auto found = auroc(confidence, right);
   ASSERT_EQ(found.has_value(), area && area->is_number()) << name;
@@ -163,8 +167,10 @@ TEST(MetricsGolden, CalibrationAndAccuracy) {
     if (wanted.contains("renormalised_over_letters"))
       expect_calibration(renormalized(p), wanted["renormalised_over_letters"], name + " renormalized");
     const Json& intervals = wanted["accuracy_interval_95"];
-    expect_interval(wilson_interval(letter_right, p.n()), intervals["wilson (statsmodels proportion_confint)"], "wilson");
-    expect_interval(clopper_pearson_interval(letter_right, p.n()), intervals["clopper_pearson (statsmodels beta)"], "cp");
+    expect_interval(wilson_interval(letter_right, p.n()),
+                    intervals["wilson (statsmodels proportion_confint)"], "wilson");
+    expect_interval(clopper_pearson_interval(letter_right, p.n()),
+                    intervals["clopper_pearson (statsmodels beta)"], "cp");
     expect_interval(normal_interval(letter_right, p.n()), intervals["normal"], "normal");
     expect_interval(agresti_coull_interval(letter_right, p.n()), intervals["agresti_coull"], "agresti");
     expect_interval(jeffreys_interval(letter_right, p.n()), intervals["jeffreys"], "jeffreys");
@@ -180,7 +186,8 @@ TEST(MetricsGolden, CalibrationAndAccuracy) {
       EXPECT_NEAR(found.high, value[1].as_double(), tolerance) << key;
     }
     const Json& errors = wanted["standard_error_of_mean"];
-    EXPECT_CLOSED_FORM(standard_error(rights), errors["sample std / sqrt(n) (lm_eval's acc_stderr)"].as_double());
+    EXPECT_CLOSED_FORM(standard_error(rights),
+                       errors["sample std / sqrt(n) (lm_eval's acc_stderr)"].as_double());
   }
 }
 
@@ -192,7 +199,8 @@ TEST(MetricsGolden, RunsAndMacroAverage) {
   EXPECT_CLOSED_FORM(population_sd(runs), all["population_std (statistics.pstdev)"].as_double());
   EXPECT_CLOSED_FORM(sample_sd(runs), all["sample_std (statistics.stdev)"].as_double());
   EXPECT_EQ(mean_sd_text(runs), all["printed"].as_string());
-  for (const auto& [name, accuracy] : all["accuracy_in_points"].members()) accuracies.push_back(accuracy.as_double());
+  for (const auto& [name, accuracy] : all["accuracy_in_points"].members())
+    accuracies.push_back(accuracy.as_double());
   EXPECT_CLOSED_FORM(mean(accuracies), all["macro_average_unweighted"].as_double());
   for (const auto& [text, printed] : all["rounding_cases {:.1f}"].members())
     EXPECT_EQ(format_fixed(std::stod(text), 1), printed.as_string()) << text;
@@ -202,16 +210,18 @@ TEST(MetricsGolden, RunsAndMacroAverage) {
   for (size_t r = 1; r < rows.size(); ++r) {
     std::vector<double> row;
     for (size_t c = 1; c + 1 < rows[r].size(); ++c) row.push_back(std::stod(rows[r][c].as_string()));
-    EXPECT_NEAR(mean(row), std::stod(rows[r][rows[r].size() - 1].as_string()), 0.0501) << rows[r][0].as_string();
+    EXPECT_NEAR(mean(row), std::stod(rows[r][rows[r].size() - 1].as_string()), 0.0501)
+        << rows[r][0].as_string();
   }
 }
 
 TEST(MetricsGolden, TwoSystems) {
   Json all = golden("two_systems.json");
   for (const auto& pair : all["pairs"].items()) {
-    SCOPED_TRACE(pair["dataset"].as_string() + " " + pair["system_1"].as_string() + " " + pair["system_2"].as_string());
-    PairedCounts counts{pair["both_right"].as_int(), pair["only_1_right"].as_int(), pair["only_2_right"].as_int(),
-                        pair["both_wrong"].as_int()};
+    SCOPED_TRACE(pair["dataset"].as_string() + " " + pair["system_1"].as_string() + " " +
+                 pair["system_2"].as_string());
+    PairedCounts counts{pair["both_right"].as_int(), pair["only_1_right"].as_int(),
+                        pair["only_2_right"].as_int(), pair["both_wrong"].as_int()};
     int64_t b = counts.only_first, c = counts.only_second;
     EXPECT_CLOSED_FORM(mcnemar_exact(b, c), pair["mcnemar_exact_p"]["scipy binomtest"].as_double());
     EXPECT_CLOSED_FORM(mcnemar_mid_p(b, c),
@@ -235,8 +245,10 @@ TEST(MetricsGolden, TwoSystems) {
       auto found = normal ? paired_difference_interval(counts) : paired_bootstrap_interval(counts);
       double n = static_cast<double>(counts.n());
       double error = std::sqrt(static_cast<double>(b + c)) / n;  // of the mean difference
-      for (auto [end, wanted] : {std::pair(found.low, value[0].as_double()), std::pair(found.high, value[1].as_double())})
-        EXPECT_NEAR(end, wanted, normal ? 1e-12 + 1e-10 * std::abs(wanted) : 3 * 0.027 * error + 1 / n) << key;
+      for (auto [end, wanted] :
+           {std::pair(found.low, value[0].as_double()), std::pair(found.high, value[1].as_double())})
+        EXPECT_NEAR(end, wanted, normal ? 1e-12 + 1e-10 * std::abs(wanted) : 3 * 0.027 * error + 1 / n)
+            << key;
     }
     std::vector<int32_t> first, second;
     std::vector<double> differences;
@@ -284,10 +296,12 @@ TEST(MetricsGolden, SeveralSystems) {
   std::string path = testing::shared_path("data/reference_predictions/medagents_zero_shot/predictions.csv");
   if (!exists(path)) GTEST_SKIP() << "needs ../shared (per-item predictions of eight systems)";
   std::string text = read_file(path).value();
-  std::map<std::string, std::map<std::string, std::map<std::string, std::pair<std::string, std::string>>>> table;
+  std::map<std::string, std::map<std::string, std::map<std::string, std::pair<std::string, std::string>>>>
+      table;
   for (const auto& line : split(text, '\n')) {
     auto cells = split(trim(line), ',');
-    if (cells.size() == 5 && cells[0] != "dataset") table[cells[0]][cells[1]][cells[2]] = {cells[3], cells[4]};
+    if (cells.size() == 5 && cells[0] != "dataset")
+      table[cells[0]][cells[1]][cells[2]] = {cells[3], cells[4]};
   }
   Json all = golden("several_systems.json");
   for (const auto& wanted : all.items()) {
@@ -302,7 +316,8 @@ TEST(MetricsGolden, SeveralSystems) {
     }
     ASSERT_EQ(static_cast<int64_t>(items.size()), wanted["items"].as_int());
     std::map<std::string, int32_t> category;
-    for (const auto& c : wanted["categories"].items()) category.emplace(c.as_string(), static_cast<int32_t>(category.size()));
+    for (const auto& c : wanted["categories"].items())
+      category.emplace(c.as_string(), static_cast<int32_t>(category.size()));
     std::vector<std::vector<int32_t>> labels, correctness;
     std::vector<std::vector<uint8_t>> right;
     for (const auto& name : names) {
@@ -316,9 +331,12 @@ TEST(MetricsGolden, SeveralSystems) {
       }
     }
     int32_t categories = static_cast<int32_t>(category.size());
-    EXPECT_CLOSED_FORM(fleiss_kappa(labels, categories), wanted["fleiss_kappa_of_predictions (statsmodels)"].as_double());
-    EXPECT_CLOSED_FORM(randolph_kappa(labels, categories), wanted["randolph_kappa (statsmodels)"].as_double());
-    EXPECT_CLOSED_FORM(fleiss_kappa(correctness, 2), wanted["fleiss_kappa_of_correctness (statsmodels)"].as_double());
+    EXPECT_CLOSED_FORM(fleiss_kappa(labels, categories),
+                       wanted["fleiss_kappa_of_predictions (statsmodels)"].as_double());
+    EXPECT_CLOSED_FORM(randolph_kappa(labels, categories),
+                       wanted["randolph_kappa (statsmodels)"].as_double());
+    EXPECT_CLOSED_FORM(fleiss_kappa(correctness, 2),
+                       wanted["fleiss_kappa_of_correctness (statsmodels)"].as_double());
     auto q = cochran_q(right);
     EXPECT_CLOSED_FORM(q.statistic, wanted["cochran_q (statsmodels)"][0].as_double());
     EXPECT_CLOSED_FORM(q.p, wanted["cochran_q (statsmodels)"][1].as_double());

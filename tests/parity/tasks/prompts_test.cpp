@@ -1,5 +1,7 @@
 // golden/prompts: every prompt of the original's getPrompt comes out byte for byte (111 items in five
 // forms with ../shared, a cut of them without); and golden/scoring: every context lm-eval built.
+#include "tasks/prompts.h"
+
 #include <gtest/gtest.h>
 
 #include <map>
@@ -8,7 +10,6 @@
 #include "base/random.h"
 #include "paths.h"
 #include "tasks/importers.h"
-#include "tasks/prompts.h"
 
 namespace bm {
 namespace {
@@ -16,7 +17,8 @@ namespace {
 std::vector<Json> read_lines(const std::string& path) {
   std::vector<Json> rows;
   auto text = read_file(path);
-  if (!text.ok()) ADD_FAILURE() << text.error().paragraph();
+  if (!text.ok())
+    ADD_FAILURE() << text.error().paragraph();
   else
     for (const auto& line : split(*text, '\n'))
       if (!trim(line).empty()) rows.push_back(parse_json(line).value());
@@ -27,7 +29,8 @@ Question question_of(const Json& json) {
   Question q;
   if (json["context"].is_string()) q.context = json["context"].as_string();
   q.question = json["question"].as_string();
-  for (const auto& [letter, text] : json["options"].members()) q.options.push_back({letter, text.as_string()});
+  for (const auto& [letter, text] : json["options"].members())
+    q.options.push_back({letter, text.as_string()});
   q.correct_letter = json["correct_answer_letter"].as_string();
   return q;
 }
@@ -97,7 +100,7 @@ struct LmTask {
   const char* task;    // its "task" field
   LmEvalStyle style;
   const char* items;
-  const char* shots;   // "" = from the scored file
+  const char* shots;  // "" = from the scored file
   size_t count;
 };
 
@@ -108,12 +111,14 @@ void check_lm_eval(const LmTask& task, const std::string& model) {
   if (!exists(path)) return;
   auto load = [&](const std::string& name) {
     std::vector<Item> items;
-    for (const auto& row : read_lines(root + "items/" + name + ".jsonl")) items.push_back(lm_item(task.style, row));
+    for (const auto& row : read_lines(root + "items/" + name + ".jsonl"))
+      items.push_back(lm_item(task.style, row));
     return items;
   };
   auto items = load(task.items);
   auto pool = *task.shots ? load(task.shots) : items;
-  std::string description = task.style == LmEvalStyle::mmlu ? mmlu_description(std::string(task.items).substr(5)) : "";
+  std::string description =
+      task.style == LmEvalStyle::mmlu ? mmlu_description(std::string(task.items).substr(5)) : "";
   PythonRandom sampler(1234);
   size_t checked = 0;
   for (const auto& row : read_lines(path)) {
@@ -144,11 +149,13 @@ TEST(PromptsGolden, LmEvalContextsAndSampler) {
   if (!testing::have_shared()) GTEST_SKIP() << "needs ../shared/golden/scoring";
   const LmTask tasks[] = {
       {"medqa_4options_0shot", "medqa_4options", LmEvalStyle::medqa, "medqa_4options", "", 0},
-      {"medqa_4options_3shot", "medqa_4options", LmEvalStyle::medqa, "medqa_4options", "medqa_4options_fewshot", 3},
+      {"medqa_4options_3shot", "medqa_4options", LmEvalStyle::medqa, "medqa_4options",
+       "medqa_4options_fewshot", 3},
       {"medmcqa_2shot", "medmcqa", LmEvalStyle::medmcqa, "medmcqa", "", 2},
       {"pubmedqa_0shot", "pubmedqa", LmEvalStyle::pubmedqa, "pubmedqa", "", 0},
       {"pubmedqa_2shot", "pubmedqa", LmEvalStyle::pubmedqa, "pubmedqa", "pubmedqa_fewshot", 2},
-      {"medical_group_weighted_5shot", "mmlu_anatomy", LmEvalStyle::mmlu, "mmlu_anatomy", "mmlu_anatomy_fewshot", 5},
+      {"medical_group_weighted_5shot", "mmlu_anatomy", LmEvalStyle::mmlu, "mmlu_anatomy",
+       "mmlu_anatomy_fewshot", 5},
       {"medical_group_weighted_5shot", "mmlu_medical_genetics", LmEvalStyle::mmlu, "mmlu_medical_genetics",
        "mmlu_medical_genetics_fewshot", 5},
       {"truthfulqa_mc1", "truthfulqa_mc1", LmEvalStyle::truthfulqa_mc1, "truthfulqa", "", 0},
