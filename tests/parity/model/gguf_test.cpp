@@ -30,12 +30,12 @@ TEST(Gguf, TinyMistralLogits) {
   compare("tiny_mistral_f16.gguf", "logits.transformers_fp32", 0.02);  // weights rounded to float16
 }
 
-// The real model: BIOMISTRAL_SMOLLM2 names the file, or scripts/demo --model smollm2 has fetched it.
+// The real model: BIOMISTRAL_SMOLLM2_GGUF names the file, or scripts/demo --model smollm2 has fetched it.
 TEST(Gguf, SmolLm2Logits) {
-  const char* named = std::getenv("BIOMISTRAL_SMOLLM2");
+  const char* named = std::getenv("BIOMISTRAL_SMOLLM2_GGUF");
   const std::string file = named ? named : source_path("demo-out/models/SmolLM2-135M-Instruct.Q4_1.gguf");
   if (!have_shared() || !exists(file))
-    GTEST_SKIP() << "SmolLM2-135M-Instruct.Q4_1.gguf is not here (BIOMISTRAL_SMOLLM2)";
+    GTEST_SKIP() << "SmolLM2-135M-Instruct.Q4_1.gguf is not here (BIOMISTRAL_SMOLLM2_GGUF)";
   const auto model = take(Model::load(file));
   EXPECT_EQ(model->parameter_count(), 134515008);
   const Tensors expected = read_tensors(quantization("smollm2/logits.safetensors"));
