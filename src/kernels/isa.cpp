@@ -36,11 +36,20 @@ std::string missing_avx512() {
   return missing;
 }
 
+std::string missing_avx512vnni() {
+  std::string missing = missing_avx512();
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx512vnni")) missing += " avx512vnni";
+#endif
+  return missing;
+}
+
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all = {
-      {{"scalar", &scalar::products, &scalar::rows}, [] { return std::string(); }},
-      {{"avx2", &avx2::products, &avx2::rows}, missing_avx2},
-      {{"avx512", &avx512::products, &avx512::rows}, missing_avx512},
+      {{"scalar", &scalar::products, &scalar::rows, &scalar::integer}, [] { return std::string(); }},
+      {{"avx2", &avx2::products, &avx2::rows, &avx2::integer}, missing_avx2},
+      {{"avx512", &avx512::products, &avx512::rows, &avx512::integer}, missing_avx512},
+      {{"avx512vnni", &avx512::products, &avx512::rows, &avx512vnni::integer}, missing_avx512vnni},
   };
   return all;
 }

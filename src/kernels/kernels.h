@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/integer.h"
+
 namespace bm {
 
 inline constexpr int kLanes = 16;  // columns of a packed panel
@@ -97,6 +99,7 @@ struct Kernels {
   const char* name;
   const ProductKernels* products;
   const RowKernels* rows;
+  const IntegerKernels* integer;
 };
 
 // The chosen ones (isa.h).
