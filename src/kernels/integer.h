@@ -38,9 +38,10 @@ struct IntegerStrip {
   const uint8_t* w = nullptr;
   int64_t w_panel = 0;
   int32_t zero = 0;
-  const float* scale = nullptr;   // [groups][kIntegerColumns]
-  const float* offset = nullptr;  // [groups][kIntegerColumns], or none
-  float* y = nullptr;             // [rows][y_row]
+  const float* scale = nullptr;   // [panel][groups][16], floats from panel to panel: scale_panel
+  const float* offset = nullptr;  // the same, or none
+  int64_t scale_panel = 0;
+  float* y = nullptr;  // [rows][y_row]
   int64_t y_row = 0, columns = 0;
   bool accumulate = false;  // y continues (it holds the groups before these)
 };
@@ -58,7 +59,7 @@ struct IntegerDecode {
   DecodeRule rule = DecodeRule::affine;
   DecodeRounding rounding = DecodeRounding::none;
   const uint8_t* w = nullptr;     // one panel
-  const float* scale = nullptr;   // [groups][kIntegerColumns], this panel's 16 columns first
+  const float* scale = nullptr;   // [groups][16]
   const float* offset = nullptr;  // the same; affine only
   const float* values = nullptr;  // [16], lookup only
   float factor = 1;               // product only

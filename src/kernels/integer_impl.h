@@ -81,18 +81,18 @@ template <int R, int NP, CodeForm form, bool wide>
     }
 #pragma GCC unroll 4
     for (int p = 0; p < NP; ++p) {
-      Lanes s = load(scale + p * kPanel);
+      Lanes s = load(scale + p * t.scale_panel);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         float* out = acc + (r * NP + p) * kPanel;
         Lanes sum = fma(mul(to_float(sums[r][p]), s), set1(a_scale[r]), load(out));
         if (offset)
-          sum = fma(load(offset + p * kPanel), set1(a_scale[r] * static_cast<float>(a_sum[r])), sum);
+          sum = fma(load(offset + p * t.scale_panel), set1(a_scale[r] * static_cast<float>(a_sum[r])), sum);
         store(out, sum);
       }
     }
-    scale += kIntegerColumns;
-    if (offset) offset += kIntegerColumns;
+    scale += kPanel;
+    if (offset) offset += kPanel;
     a_scale += kRows;
     a_sum += kRows;
   }
@@ -111,8 +111,9 @@ inline void tile_columns(const IntegerStrip& t, int64_t row, int first_panel) {
     }
   }
   tile<R, NP, form, wide>(t, t.a + index * t.a_tile, t.a_scale + index * t.a_scale_tile,
-                          t.a_sum + index * t.a_scale_tile, t.w + first_panel * t.w_panel, t.scale + column,
-                          t.offset ? t.offset + column : nullptr, acc);
+                          t.a_sum + index * t.a_scale_tile, t.w + first_panel * t.w_panel,
+                          t.scale + first_panel * t.scale_panel,
+                          t.offset ? t.offset + first_panel * t.scale_panel : nullptr, acc);
   if (columns == NP * kPanel) {
     for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
@@ -197,9 +198,8 @@ void decode_rule(const IntegerDecode& d) {
   const uint8_t* w = d.w;
   float* out = d.out;
   for (int64_t g = 0; g < d.groups; ++g) {
-    const Lanes scale = load(d.scale + g * kIntegerColumns);
-    const Lanes offset =
-        rule == DecodeRule::affine && d.offset ? load(d.offset + g * kIntegerColumns) : set1(0.0f);
+    const Lanes scale = load(d.scale + g * kPanel);
+    const Lanes offset = rule == DecodeRule::affine && d.offset ? load(d.offset + g * kPanel) : set1(0.0f);
     for (int64_t i = 0; i < d.group; i += 4) {
       Codes codes;
       if (d.form == CodeForm::bytes) {

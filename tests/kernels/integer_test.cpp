@@ -73,6 +73,10 @@ struct Data {
     return c.form == CodeForm::lookup ? table[static_cast<size_t>(nibble)] : nibble;
   }
 
+  size_t scale_at(int64_t g, int64_t j) const {
+    return static_cast<size_t>((j / 16 * c.groups + g) * 16 + j % 16);
+  }
+
   IntegerStrip strip(int32_t zero) {
     IntegerStrip t;
     t.rows = c.rows;
@@ -91,6 +95,7 @@ struct Data {
     t.zero = zero;
     t.scale = scale.data();
     t.offset = c.offset ? offset.data() : nullptr;
+    t.scale_panel = c.groups * 16;
     t.y = y.data();
     t.y_row = y_row;
     t.columns = c.columns;
@@ -116,10 +121,10 @@ struct Data {
           EXPECT_EQ(a_sum[at], plain);
           if (!c.offset) total -= zero * plain;
           const float s = a_scale[at];
-          sum = std::fma(static_cast<float>(total) * scale[static_cast<size_t>(g * kIntegerColumns + j)], s,
+          sum = std::fma(static_cast<float>(total) * scale[scale_at(g, j)], s,
                          sum);
           if (c.offset) {
-            sum = std::fma(offset[static_cast<size_t>(g * kIntegerColumns + j)],
+            sum = std::fma(offset[scale_at(g, j)],
                            s * static_cast<float>(plain), sum);
           }
         }
@@ -238,7 +243,7 @@ TEST_P(Integer, DecodesPanels) {
         kernels().integer->decode(decode);
         for (int64_t i = 0; i < inputs; ++i) {
           for (int64_t j = 0; j < 16; ++j) {
-            const auto at = static_cast<size_t>(i / group * kIntegerColumns + j);
+            const auto at = static_cast<size_t>(i / group * 16 + j);
             const int code = d.code(j, i);
             float want =
                 rule == DecodeRule::affine   ? std::fma(static_cast<float>(code), scale[at], offset[at])

@@ -1,0 +1,236 @@
+#include "ops/quantized_weights.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <mutex>
+#include <string>
+
+#include "base/threads.h"
+#include "kernels/kernels.h"
+
+namespace bm {
+namespace {
+
+// The largest power of two that divides the group, at most 128: blocks of activations share a scale, and
+// every one of them divides kSumBlock.
+int64_t sum_group_of(const QuantizedForm& form) {
+  if (form.group >= form.inputs) return 128;  // one scale a row: the last block may be short
+  int64_t size = 128;
+  while (size > 1 && form.group % size != 0) size /= 2;
+  return size;
+}
+
+int64_t groups_of(const QuantizedForm& form) { return (form.inputs + form.group - 1) / form.group; }
+
+void store_scale(Tensor& tensor, int64_t at, float value) {
+  if (tensor.dtype() == DType::f32) {
+    tensor.as<float>()[at] = value;
+  } else {
+    tensor.as<uint16_t>()[at] = f32_to_f16(value);
+  }
+}
+
+// Code `i` of lane `lane` in a panel (kernels/integer.h).
+uint8_t code_at(const uint8_t* panel, int bits, int64_t lane, int64_t i) {
+  if (bits == 8) return panel[i / 4 * 64 + lane * 4 + i % 4];
+  const uint8_t byte = panel[i / 8 * 64 + lane * 4 + i % 4];
+  return i % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
+// One row of codes into its lane.
+void place_codes(const uint8_t* codes, int64_t count, int bits, int64_t lane, uint8_t* panel) {
+  if (bits == 8) {
+    for (int64_t i = 0; i < count; ++i) panel[i / 4 * 64 + lane * 4 + i % 4] = codes[i];
+    return;
+  }
+  for (int64_t i = 0; i < count; i += 8) {
+    uint8_t* out = panel + i / 8 * 64 + lane * 4;
+    for (int64_t j = 0; j < 4; ++j) out[j] = static_cast<uint8_t>(codes[i + j] | codes[i + 4 + j] << 4);
+  }
+}
+
+}  // namespace
+
+std::string QuantizedWeights::misfit(const QuantizedForm& form) {
+  if (form.inputs <= 0 || form.group <= 0) return "it has no inputs";
+  if (form.bits != 4 && form.bits != 8) return std::to_string(form.bits) + "-bit codes";
+  if (sum_group_of(form) < 8) return "groups of " + std::to_string(form.group) + " inputs";
+  if (form.super > 0 && sum_group_of(form) != form.group) return "super-blocks over cut groups";
+  return "";
+}
+
+CodeForm QuantizedWeights::code_form() const {
+  if (form_.bits == 8) return CodeForm::bytes;
+  return form_.rule == DecodeRule::lookup ? CodeForm::lookup : CodeForm::nibbles;
+}
+
+int64_t QuantizedWeights::panel_bytes() const { return sum_groups_ * sum_group_ * 16 * form_.bits / 8; }
+
+uint64_t QuantizedWeights::bytes() const {
+  return codes_.bytes() + scales_.bytes() + offsets_.bytes() + sub_scales_.bytes() + sub_offsets_.bytes();
+}
+
+void QuantizedWeights::allocate() {
+  const int64_t panels = (outputs_ + 15) / 16;
+  groups_ = groups_of(form_);
+  sum_group_ = sum_group_of(form_);
+  sum_groups_ = (form_.inputs + sum_group_ - 1) / sum_group_;
+  codes_ = Tensor::zeroed(DType::u8, {panels, panel_bytes()});
+  const int64_t runs = form_.super > 0 ? (groups_ + form_.super - 1) / form_.super : groups_;
+  scales_ = Tensor::zeroed(form_.half_scales ? DType::f16 : DType::f32, {panels, runs, 16});
+  if (form_.offsets == OffsetKind::halves) offsets_ = Tensor::zeroed(DType::f16, {panels, runs, 16});
+  if (form_.super > 0) sub_scales_ = Tensor::zeroed(DType::u8, {panels, groups_, 16});
+  if (form_.offsets == OffsetKind::zeros || (form_.super > 0 && form_.offsets == OffsetKind::halves))
+    sub_offsets_ = Tensor::zeroed(DType::u8, {panels, groups_, 16});
+  for (size_t i = 0; i < 16; ++i) {
+    const float value = std::clamp(form_.values[i], -1.0f, 1.0f);
+    table_[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(value * 127.0f)) + 128);
+  }
+}
+
+Status QuantizedWeights::fill_groups(int64_t panel, int64_t lane, std::span<const QuantizedGroup> groups) {
+  const int64_t run = std::max<int64_t>(form_.super, 1), runs = (groups_ + run - 1) / run;
+  for (int64_t g = 0; g < groups_; ++g) {
+    const QuantizedGroup& group = groups[static_cast<size_t>(g)];
+    if (!std::isfinite(group.scale) || !std::isfinite(group.offset))
+      return bad_input("the scale of group " + std::to_string(g) + " is NaN or infinite",
+                       "The weights are damaged.");
+    const int64_t at = (panel * groups_ + g) * 16 + lane;
+    if (!sub_scales_.empty()) sub_scales_.as<uint8_t>()[at] = static_cast<uint8_t>(group.sub_scale);
+    if (!sub_offsets_.empty()) sub_offsets_.as<uint8_t>()[at] = static_cast<uint8_t>(group.sub_offset);
+    if (g % run != 0) continue;
+    const int64_t run_at = (panel * runs + g / run) * 16 + lane;
+    store_scale(scales_, run_at, group.scale);
+    if (!offsets_.empty()) store_scale(offsets_, run_at, group.offset);
+  }
+  return {};
+}
+
+Status QuantizedWeights::fill_panel(std::span<const QuantizedRows> parts, int64_t panel) {
+  const int64_t inputs = sum_groups_ * sum_group_;
+  std::vector<uint8_t> codes(static_cast<size_t>(inputs));
+  std::vector<QuantizedGroup> groups(static_cast<size_t>(groups_));
+  uint8_t* out = codes_.as<uint8_t>() + panel * panel_bytes();
+  for (int64_t lane = 0; lane < 16 && panel * 16 + lane < outputs_; ++lane) {
+    int64_t row = panel * 16 + lane;
+    size_t part = 0;
+    while (row >= parts[part].outputs) row -= parts[part++].outputs;
+    parts[part].codes(row, codes.data());
+    place_codes(codes.data(), inputs, form_.bits, lane, out);
+    parts[part].groups(row, groups.data());
+    BM_CHECK_OK(fill_groups(panel, lane, groups).in("row " + std::to_string(row)));
+  }
+  return {};
+}
+
+Result<QuantizedWeights> QuantizedWeights::pack(std::span<const QuantizedRows> parts) {
+  QuantizedWeights packed;
+  if (parts.empty()) return bad_input("no weights to pack");
+  packed.form_ = parts[0].form;
+  for (const QuantizedRows& part : parts) {
+    assert(part.form == packed.form_);
+    packed.outputs_ += part.outputs;
+  }
+  if (std::string why = misfit(packed.form_); !why.empty())
+    return bad_input("the quantized weight cannot be held: " + why);
+  packed.allocate();
+  std::mutex mutex;
+  Status first;
+  parallel_for(static_cast<size_t>((packed.outputs_ + 15) / 16), [&](size_t panel) {
+    Status status = packed.fill_panel(parts, static_cast<int64_t>(panel));
+    if (status.ok()) return;
+    std::lock_guard lock(mutex);
+    if (first.ok()) first = std::move(status);
+  });
+  if (!first.ok()) return std::move(first).error();
+  return packed;
+}
+
+void QuantizedWeights::stored(const Tensor& values, int64_t at, int64_t count, float* out) const {
+  if (values.dtype() == DType::f32) {
+    std::copy_n(values.as<float>() + at, count, out);
+  } else {
+    kernels().products->widen_f16(count, values.as<uint16_t>() + at, out);
+  }
+}
+
+// Groups [first, first + count) of the file, [count][16].
+void QuantizedWeights::expand_groups(int64_t panel, int64_t first, int64_t count, float* scale,
+                                     float* offset) const {
+  const int64_t at = (panel * groups_ + first) * 16;
+  if (form_.super == 0) {
+    stored(scales_, at, count * 16, scale);
+    if (!offset) return;
+    if (form_.offsets == OffsetKind::halves) return stored(offsets_, at, count * 16, offset);
+    const auto zero = static_cast<float>(form_.zero);
+    const uint8_t* zeros = form_.offsets == OffsetKind::zeros ? sub_offsets_.as<uint8_t>() + at : nullptr;
+    for (int64_t i = 0; i < count * 16; ++i)
+      offset[i] = -scale[i] * (zeros ? static_cast<float>(zeros[i]) : zero);
+    return;
+  }
+  const int64_t runs = (groups_ + form_.super - 1) / form_.super;
+  float run_scale[16], run_offset[16];
+  for (int64_t g = first; g < first + count; ++g, scale += 16) {
+    const int64_t run = (panel * runs + g / form_.super) * 16;
+    if (g == first || g % form_.super == 0) {
+      stored(scales_, run, 16, run_scale);
+      if (form_.offsets == OffsetKind::halves) stored(offsets_, run, 16, run_offset);
+    }
+    const uint8_t* sub = sub_scales_.as<uint8_t>() + (panel * groups_ + g) * 16;
+    for (int64_t i = 0; i < 16; ++i)
+      scale[i] =
+          run_scale[i] * static_cast<float>(form_.signed_sub ? static_cast<int8_t>(sub[i]) : int{sub[i]});
+    if (!offset) continue;
+    if (form_.offsets == OffsetKind::halves) {
+      const uint8_t* sub_offset = sub_offsets_.as<uint8_t>() + (panel * groups_ + g) * 16;
+      for (int64_t i = 0; i < 16; ++i) offset[i] = -run_offset[i] * static_cast<float>(sub_offset[i]);
+    } else {
+      for (int64_t i = 0; i < 16; ++i) offset[i] = -scale[i] * static_cast<float>(form_.zero);
+    }
+    offset += 16;
+  }
+}
+
+void QuantizedWeights::expand(int64_t panel, int64_t first, int64_t count, bool fast, float* scale,
+                              float* offset) const {
+  const int64_t cuts = form_.group >= form_.inputs ? sum_groups_ : form_.group / sum_group_;
+  if (cuts == 1) {
+    expand_groups(panel, first, count, scale, offset);
+  } else {
+    for (int64_t s = 0; s < count; ++s) {
+      if (s == 0 || (first + s) % cuts == 0) {
+        expand_groups(panel, (first + s) / cuts, 1, scale + s * 16, offset ? offset + s * 16 : nullptr);
+      } else {
+        std::copy_n(scale + (s - 1) * 16, 16, scale + s * 16);
+        if (offset) std::copy_n(offset + (s - 1) * 16, 16, offset + s * 16);
+      }
+    }
+  }
+  if (!fast || form_.rule == DecodeRule::affine) return;
+  const float factor = form_.rule == DecodeRule::lookup ? 1.0f / 127.0f : form_.factor;
+  for (int64_t i = 0; i < count * 16; ++i) scale[i] *= factor;
+}
+
+void QuantizedWeights::read_row(int64_t n, float* out) const {
+  assert(n >= 0 && n < outputs_);
+  const int64_t panel = n / 16, lane = n % 16;
+  const uint8_t* codes = this->panel(panel);
+  for (int64_t g = 0; g < groups_; ++g) {
+    float scales[16], offsets[16];
+    expand_groups(panel, g, 1, scales, offsets);
+    const float scale = scales[lane], offset = offsets[lane];
+    for (int64_t i = g * form_.group; i < std::min((g + 1) * form_.group, form_.inputs); ++i) {
+      const uint8_t code = code_at(codes, form_.bits, lane, i);
+      float value = form_.rule == DecodeRule::affine ? std::fma(static_cast<float>(code), scale, offset)
+                    : form_.rule == DecodeRule::lookup
+                        ? form_.values[code] * scale
+                        : static_cast<float>(code - 128) * scale * form_.factor;
+      if (form_.rounding == DecodeRounding::f16) value = round_to_f16(value);
+      if (form_.rounding == DecodeRounding::bf16) value = round_to_bf16(value);
+      out[i] = value;
+    }
+  }
+}
+
+}  // namespace bm
