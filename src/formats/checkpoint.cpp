@@ -287,6 +287,12 @@ const std::vector<std::string>& Checkpoint::names() const { return state_->names
 const Json& Checkpoint::config() const { return state_->config; }
 const Json& Checkpoint::gguf_metadata() const { return state_->gguf_metadata; }
 bool Checkpoint::is_gguf() const { return state_->gguf; }
+void Checkpoint::drop_pages() const {
+  for (const SafetensorsFile& file : state_->safetensors) file.drop_pages();
+  for (const PytorchFile& file : state_->pytorch) file.drop_pages();
+  for (const GgufFile& file : state_->gguf_files) file.drop_pages();
+}
+
 bool Checkpoint::contains(std::string_view name) const {
   return state_->places.count(std::string(name)) != 0;
 }

@@ -41,6 +41,10 @@ class Checkpoint {
   // float32 copy whatever the storage (dense floats or GGUF blocks).
   Result<std::vector<float>> get_f32(std::string_view name) const;
 
+  // Gives the mapped pages back to the page cache (they are read again when touched): for a caller that has
+  // taken its copy.
+  void drop_pages() const;
+
   // config.json of the folder, or the equivalent made from GGUF metadata; null for a bare weight file.
   const Json& config() const;
   // GGUF only: the raw metadata (tokenizer arrays included); null otherwise.

@@ -306,4 +306,6 @@ std::span<const std::byte> GgufFile::data(const GgufTensor& tensor) const {
   return state_->file.bytes().subspan(state_->data_start + tensor.offset, tensor.bytes);
 }
 
+void GgufFile::drop_pages() const { state_->file.drop(0, state_->file.size()); }
+
 }  // namespace bm

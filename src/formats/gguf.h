@@ -45,6 +45,9 @@ class GgufFile {
   std::shared_ptr<const void> owner() const { return state_; }
   const std::string& path() const { return state_->file.path(); }
 
+  // Gives the mapped pages back; they are read again when touched.
+  void drop_pages() const;
+
  private:
   struct State {
     MappedFile file;

@@ -296,4 +296,6 @@ Result<TensorView> PytorchFile::view(const PickledTensor& tensor) const {
   return copy.view();
 }
 
+void PytorchFile::drop_pages() const { state_->file.drop(0, state_->file.size()); }
+
 }  // namespace bm

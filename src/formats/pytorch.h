@@ -52,6 +52,9 @@ class PytorchFile {
   Result<TensorView> view(const PickledTensor& tensor) const;
   const std::string& path() const { return state_->file.path(); }
 
+  // Gives the mapped pages back; they are read again when touched.
+  void drop_pages() const;
+
  private:
   struct State {
     MappedFile file;

@@ -233,4 +233,6 @@ Result<TensorView> SafetensorsFile::get(std::string_view name) const {
       .in(path());
 }
 
+void SafetensorsFile::drop_pages() const { state_->file.drop(0, state_->file.size()); }
+
 }  // namespace bm

@@ -63,6 +63,9 @@ class SafetensorsFile {
   TensorView view(const SafetensorsEntry& entry) const;
   Result<TensorView> get(std::string_view name) const;  // bad_input names the nearest name there is
 
+  // Gives the mapped pages back; they are read again when touched.
+  void drop_pages() const;
+
  private:
   struct State {
     MappedFile file;

@@ -7,7 +7,6 @@
 #include "model/weights.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
-#include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/rotary.h"
@@ -69,12 +68,7 @@ Status embed_tokens(const Model& model, std::span<const int32_t> tokens, float* 
     if (token < 0 || token >= model.config().vocab)
       return bad_input("token " + std::to_string(token) + " is outside the vocabulary of " +
                        std::to_string(model.config().vocab) + " tokens");
-  const Model::Weights& weights = model.weights();
-  if (model.config().tied_embeddings) {
-    embedding_lookup(weights.head, tokens, out);
-  } else {
-    embedding_lookup(weights.embedding, tokens, out);
-  }
+  model.weights().embed(tokens, out);
   return {};
 }
 

@@ -14,7 +14,6 @@
 #include "model/workspace.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
-#include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/rotary.h"
@@ -127,11 +126,7 @@ class ForwardPass {
     for (const Segment& s : segments_)
       work_.tokens.insert(work_.tokens.end(), s.input->tokens.begin(), s.input->tokens.end());
     x_ = work_.x.get(rows_ * config_.hidden);
-    if (config_.tied_embeddings) {
-      embedding_lookup(weights_.head, work_.tokens, x_);
-    } else {
-      embedding_lookup(weights_.embedding, work_.tokens, x_);
-    }
+    weights_.embed(work_.tokens, x_);
     if (hook_) hook_("embedding", x_, rows_, config_.hidden, config_.hidden);
   }
 
@@ -206,7 +201,7 @@ class ForwardPass {
   }
 
   // x += y · Wᵀ (+ bias); the sum is added to the residual stream after it is complete.
-  void add_linear(float* y, const PackedWeights& weight, const std::vector<float>& bias, int64_t first,
+  void add_linear(float* y, const LinearWeights& weight, const std::vector<float>& bias, int64_t first,
                   int64_t rows, const char* name) {
     round_input(y, rows * weight.inputs());
     float* out = work_.normed.get(rows_ * config_.hidden) + first * config_.hidden;

@@ -7,47 +7,17 @@
 
 #include "base/file.h"
 #include "base/threads.h"
+#include "model/quantized_parts.h"
 #include "tensor/awq_layout.h"
+#include "tensor/block_codes.h"
 #include "tensor/int8_rows.h"
 #include "tensor/nf4_blocks.h"
 
 namespace bm {
+
+using namespace stored;
+
 namespace {
-
-constexpr std::string_view kQuantState = ".weight.quant_state.bitsandbytes__";
-
-std::string name_of(std::string_view module, std::string_view part) {
-  return std::string(module) + std::string(part);
-}
-
-size_t at(int64_t index) { return static_cast<size_t>(index); }
-
-// A part of the module's storage, checked for dtype and shape (empty shape: any).
-Result<StoredTensor> part_of(const Checkpoint& checkpoint, std::string_view module, std::string_view part,
-                             DType dtype, const Shape& shape) {
-  std::string name = name_of(module, part);
-  BM_TRY(auto stored, checkpoint.get(name));
-  if (stored.blocks || stored.view.dtype != dtype)
-    return bad_input("its dtype is " + std::string(dtype_name(stored.view.dtype)) + ", expected " +
-                         std::string(dtype_name(dtype)),
-                     "write the quantized folder again")
-        .in("tensor " + name)
-        .in(stored.file);
-  if (!shape.empty() && stored.shape != shape)
-    return bad_input("its shape is " + shape_text(stored.shape) + ", expected " + shape_text(shape),
-                     "check group size or block size in quantization_config")
-        .in("tensor " + name)
-        .in(stored.file);
-  return stored;
-}
-
-// Values of a small tensor, copied because files align them to their element only by convention.
-template <class T>
-std::vector<T> values_of(const StoredTensor& stored) {
-  std::vector<T> values(at(stored.view.count()));
-  if (!values.empty()) std::memcpy(values.data(), stored.view.data, stored.view.bytes());
-  return values;
-}
 
 Result<std::vector<float>> bias_of(const Checkpoint& checkpoint, std::string_view module, int64_t rows) {
   std::string name = name_of(module, ".bias");
@@ -59,65 +29,7 @@ Result<std::vector<float>> bias_of(const Checkpoint& checkpoint, std::string_vie
   return bias;
 }
 
-Error misfit(std::string_view module, std::string what) {
-  return bad_input(std::move(what), "the folder's config.json and its weights do not belong together")
-      .in("module " + std::string(module));
-}
-
-Status check_size(std::string_view module, const LinearF32& linear, int64_t rows, int64_t columns) {
-  if ((rows && linear.rows != rows) || (columns && linear.columns != columns))
-    return misfit(module, "its stored size is [" + std::to_string(linear.rows) + ", " +
-                              std::to_string(linear.columns) + "], the model needs [" + std::to_string(rows) +
-                              ", " + std::to_string(columns) + "]");
-  return {};
-}
-
 // ---------------------------------------------------------------- AutoAWQ
-
-Result<std::pair<int64_t, int64_t>> matrix_shape(const Checkpoint& checkpoint, std::string_view module,
-                                                 std::string_view part) {
-  std::string name = name_of(module, part);
-  BM_TRY(auto stored, checkpoint.get(name));
-  if (stored.shape.size() != 2 || stored.shape[0] <= 0 || stored.shape[1] <= 0)
-    return bad_input("its shape is " + shape_text(stored.shape) + ", expected a matrix")
-        .in("tensor " + name)
-        .in(stored.file);
-  return std::pair{stored.shape[0], stored.shape[1]};
-}
-
-Result<AwqPacked> read_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout,
-                           int64_t group) {
-  AwqPacked p;
-  p.layout = layout;
-  BM_TRY(auto shape, matrix_shape(checkpoint, module, ".qweight"));
-  auto [first, second] = shape;
-  p.rows = layout == AwqLayout::gemm ? second * 8 : layout == AwqLayout::gemv ? first : first * 4;
-  p.columns = layout == AwqLayout::gemm ? first : layout == AwqLayout::gemv ? second * 8 : second;
-  p.group = group <= 0 ? p.columns : group;
-  if (std::string why = awq_misfit(layout, p.rows, p.columns, p.group); !why.empty())
-    return misfit(module,
-                  "the AWQ layout " + std::string(awq_layout_name(layout)) + " cannot hold it: " + why);
-  int64_t groups = p.columns / p.group, width = awq_zero_width(p.columns, p.group);
-  if (layout == AwqLayout::gemv_fast) {
-    BM_TRY(auto weight, part_of(checkpoint, module, ".qweight", DType::i16, {p.rows / 4, p.columns}));
-    BM_TRY(auto zeros, part_of(checkpoint, module, ".qzeros", DType::f16, {width * 8, p.rows}));
-    BM_TRY(auto scales, part_of(checkpoint, module, ".scales", DType::f16, {width * 8, p.rows}));
-    p.qweight_fast = values_of<int16_t>(weight);
-    p.qzeros_fast = values_of<uint16_t>(zeros);
-    p.scales = values_of<uint16_t>(scales);
-    return p;
-  }
-  bool gemm = layout == AwqLayout::gemm;
-  BM_TRY(auto weight, part_of(checkpoint, module, ".qweight", DType::i32, {}));
-  BM_TRY(auto zeros, part_of(checkpoint, module, ".qzeros", DType::i32,
-                             gemm ? Shape{groups, p.rows / 8} : Shape{p.rows, width}));
-  BM_TRY(auto scales, part_of(checkpoint, module, ".scales", DType::f16,
-                              gemm ? Shape{groups, p.rows} : Shape{p.rows, width * 8}));
-  p.qweight = values_of<int32_t>(weight);
-  p.qzeros = values_of<int32_t>(zeros);
-  p.scales = values_of<uint16_t>(scales);
-  return p;
-}
 
 Result<LinearF32> load_awq(const Checkpoint& checkpoint, std::string_view module, AwqLayout layout,
                            const Json& config) {
@@ -133,69 +45,6 @@ Result<LinearF32> load_awq(const Checkpoint& checkpoint, std::string_view module
 }
 
 // ---------------------------------------------------------------- bitsandbytes, 4-bit
-
-struct QuantState {
-  FourBitKind kind = FourBitKind::nf4;
-  int64_t block = 64, nested_block = kNestedBlock;
-  DType dtype = DType::f16;
-  int64_t rows = 0, columns = 0;
-  bool nested = false;
-  float nested_offset = 0;
-};
-
-Result<QuantState> parse_quant_state(std::string_view text, FourBitKind kind) {
-  BM_TRY(auto json, parse_json(text));
-  QuantState state;
-  state.kind = kind;
-  BM_TRY(std::string type, json.get_string("quant_type"));
-  if (type != (kind == FourBitKind::nf4 ? "nf4" : "fp4")) return bad_input("quant_type is \"" + type + "\"");
-  BM_TRY(state.block, json.get_int("blocksize"));
-  if (!is_four_bit_block(state.block))
-    return bad_input("blocksize " + std::to_string(state.block) + " is no power of two from 32 to 4096");
-  BM_TRY(std::string dtype, json.get_string("dtype"));
-  auto known = dtype_from_user(dtype);
-  if (!known || (*known != DType::f32 && *known != DType::f16 && *known != DType::bf16))
-    return bad_input("dtype \"" + dtype + "\" is none of float32, float16, bfloat16");
-  state.dtype = *known;
-  const Json& shape = json["shape"];
-  if (!shape.is_array() || shape.size() != 2 || !shape[0].is_integer() || !shape[1].is_integer() ||
-      shape[0].as_int() <= 0 || shape[1].as_int() <= 0 || shape[0].as_int() > (int64_t{1} << 31) ||
-      shape[1].as_int() > (int64_t{1} << 31))
-    return bad_input("\"shape\" is no pair of positive sizes");
-  state.rows = shape[0].as_int();
-  state.columns = shape[1].as_int();
-  state.nested = json.contains("nested_blocksize");
-  if (state.nested) {
-    BM_TRY(state.nested_block, json.get_int("nested_blocksize"));
-    BM_TRY(double offset, json.get_double("nested_offset"));
-    state.nested_offset = static_cast<float>(offset);
-    if (state.nested_block <= 0) return bad_input("nested_blocksize is not positive");
-  }
-  return state;
-}
-
-Result<QuantState> quant_state_of(const Checkpoint& checkpoint, std::string_view module, FourBitKind kind) {
-  std::string name = name_of(module, kQuantState) + (kind == FourBitKind::nf4 ? "nf4" : "fp4");
-  BM_TRY(auto stored, checkpoint.get(name));
-  std::string_view text(reinterpret_cast<const char*>(stored.view.data), stored.view.bytes());
-  return parse_quant_state(text, kind).in("tensor " + name).in(stored.file);
-}
-
-Result<std::vector<float>> absmax_of(const Checkpoint& checkpoint, std::string_view module,
-                                     const QuantState& state, int64_t blocks) {
-  if (!state.nested) {
-    BM_TRY(auto absmax, part_of(checkpoint, module, ".weight.absmax", DType::f32, {blocks}));
-    return values_of<float>(absmax);
-  }
-  int64_t nested_blocks = (blocks + state.nested_block - 1) / state.nested_block;
-  BM_TRY(auto codes, part_of(checkpoint, module, ".weight.absmax", DType::u8, {blocks}));
-  BM_TRY(auto maxima, part_of(checkpoint, module, ".weight.nested_absmax", DType::f32, {nested_blocks}));
-  BM_TRY(auto map, part_of(checkpoint, module, ".weight.nested_quant_map", DType::f32, {256}));
-  auto map_values = values_of<float>(map);
-  return unnest_absmax(values_of<uint8_t>(codes), values_of<float>(maxima),
-                       std::span<const float, 256>(map_values.data(), 256), state.nested_offset,
-                       state.nested_block);
-}
 
 Result<LinearF32> load_four_bit(const Checkpoint& checkpoint, std::string_view module, FourBitKind kind) {
   BM_TRY(auto state, quant_state_of(checkpoint, module, kind));
@@ -225,15 +74,7 @@ Result<LinearF32> load_int8(const Checkpoint& checkpoint, std::string_view modul
   auto [rows, columns] = shape;
   BM_TRY(auto codes, part_of(checkpoint, module, ".weight", DType::i8, {rows, columns}));
   BM_TRY(auto scb, part_of(checkpoint, module, ".SCB", DType::f32, {rows}));
-  std::string format = name_of(module, ".weight_format");
-  if (checkpoint.contains(format)) {
-    BM_TRY(auto stored, checkpoint.get(format));
-    if (stored.view.dtype != DType::u8 || stored.view.count() != 1 || stored.view.as<uint8_t>()[0] != 0)
-      return bad_input("the weight's layout is not row-major (weight_format 0)",
-                       "save the model again with bitsandbytes 0.45 or later")
-          .in("tensor " + format)
-          .in(stored.file);
-  }
+  BM_CHECK_OK(check_int8_format(checkpoint, module));
   auto maxima = values_of<float>(scb);
   LinearF32 linear;
   linear.rows = rows;
@@ -245,64 +86,22 @@ Result<LinearF32> load_int8(const Checkpoint& checkpoint, std::string_view modul
 
 // ---------------------------------------------------------------- compressed-tensors, pack-quantized
 
-// Codes stored + 8, eight 4-bit values a word, along the fast dimension.
-float packed_value(const int32_t* words, int64_t index) {
-  auto word = static_cast<uint32_t>(words[index / 8]);
-  return static_cast<float>((word >> (4 * (index % 8))) & 15u) - 8.0f;
-}
-
 Result<LinearF32> load_pack_quantized(const Checkpoint& checkpoint, std::string_view module) {
-  BM_TRY(auto shape, part_of(checkpoint, module, ".weight_shape", DType::i64, {2}));
-  auto sizes = values_of<int64_t>(shape);
-  int64_t rows = sizes[0], columns = sizes[1];
-  if (rows <= 0 || columns <= 0 || rows > (int64_t{1} << 31) || columns > (int64_t{1} << 31))
-    return misfit(module, "weight_shape is [" + std::to_string(rows) + ", " + std::to_string(columns) + "]");
-  int64_t words = (columns + 7) / 8;
-  BM_TRY(auto packed, part_of(checkpoint, module, ".weight_packed", DType::i32, {rows, words}));
-  BM_TRY(auto scale_shape, matrix_shape(checkpoint, module, ".weight_scale"));
-  int64_t groups = scale_shape.second;
-  if (scale_shape.first != rows || columns % groups != 0)
-    return misfit(module, "weight_scale does not fit weight_shape");
-  BM_TRY(auto scales, checkpoint.get_f32(name_of(module, ".weight_scale")));
-  BM_TRY(auto stored_scale, checkpoint.get(name_of(module, ".weight_scale")));
-  std::vector<int32_t> zeros;  // packed along the outputs: [⌈out/8⌉, groups]
-  std::string zero_name = name_of(module, ".weight_zero_point");
-  if (checkpoint.contains(zero_name)) {
-    BM_TRY(auto stored,
-           part_of(checkpoint, module, ".weight_zero_point", DType::i32, {(rows + 7) / 8, groups}));
-    zeros = values_of<int32_t>(stored);
-  }
-  auto codes = values_of<int32_t>(packed);
-  DType dtype = stored_scale.view.dtype;
+  BM_TRY(auto p, read_pack_quantized(checkpoint, module));
   LinearF32 linear;
-  linear.rows = rows;
-  linear.columns = columns;
-  linear.weight.resize(at(rows * columns));
-  int64_t group = columns / groups;
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < columns; ++c) {
-      float zero = 0;
-      if (!zeros.empty()) {
-        auto word = static_cast<uint32_t>(zeros[at(r / 8 * groups + c / group)]);
-        zero = static_cast<float>((word >> (4 * (r % 8))) & 15u) - 8.0f;
-      }
-      float value = (packed_value(codes.data() + r * words, c) - zero) * scales[at(r * groups + c / group)];
-      linear.weight[at(r * columns + c)] = dtype == DType::bf16  ? round_to_bf16(value)
-                                           : dtype == DType::f16 ? round_to_f16_fast(value)
-                                                                 : value;
+  linear.rows = p.rows;
+  linear.columns = p.columns;
+  linear.weight.resize(at(p.rows * p.columns));
+  int64_t groups = p.columns / p.group;
+  for (int64_t r = 0; r < p.rows; ++r)
+    for (int64_t c = 0; c < p.columns; ++c) {
+      int64_t g = c / p.group;
+      float value = static_cast<float>(p.code(r, c) - p.zero(r, g)) * p.scales[at(r * groups + g)];
+      linear.weight[at(r * p.columns + c)] = p.dtype == DType::bf16  ? round_to_bf16(value)
+                                             : p.dtype == DType::f16 ? round_to_f16_fast(value)
+                                                                     : value;
     }
   return linear;
-}
-
-Result<AwqLayout> awq_layout_of(const Json& config) {
-  BM_TRY(std::string version, config.get_string("version", "gemm"));
-  for (char& c : version) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  if (version == "gemm") return AwqLayout::gemm;
-  if (version == "gemv") return AwqLayout::gemv;
-  if (version == "gemv_fast") return AwqLayout::gemv_fast;
-  return bad_input("AWQ version \"" + version + "\" is none of gemm, gemv, gemv_fast")
-      .in("quantization_config")
-      .in("config.json");
 }
 
 }  // namespace
@@ -390,7 +189,7 @@ Result<LinearF32> load_quantized_linear(const Checkpoint& checkpoint, std::strin
     }
   };
   BM_TRY(auto linear, load());
-  BM_CHECK_OK(check_size(module, linear, rows, columns));
+  BM_CHECK_OK(check_size(module, linear.rows, linear.columns, rows, columns));
   BM_TRY(linear.bias, bias_of(checkpoint, module, linear.rows));
   return linear;
 }

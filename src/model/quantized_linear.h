@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "base/result.h"
 #include "formats/checkpoint.h"
 #include "model/block.h"
+#include "ops/quantized_weights.h"
 
 namespace bm {
 
@@ -50,6 +52,15 @@ bool is_quantization_tensor(std::string_view tensor);
 // not fit, malformed quant_state.
 Result<LinearF32> load_quantized_linear(const Checkpoint& checkpoint, std::string_view module,
                                         const Json& config, int64_t rows = 0, int64_t columns = 0);
+
+// The module's codes and scales as stored, for the integer kernels; nothing when its storage does not cut
+// into rows of groups (bitsandbytes blocks that straddle rows, zero points beside float32 scales). Errors as
+// above.
+Result<std::optional<QuantizedRows>> load_quantized_rows(const Checkpoint& checkpoint,
+                                                         std::string_view module, const Json& config,
+                                                         int64_t rows, int64_t columns);
+// The same for a matrix of GGUF blocks.
+QuantizedRows block_rows(const StoredTensor& stored, int64_t rows, int64_t columns);
 
 // Model-wide check done once after config.json is read: the method is one we read. null is fine.
 Status check_quantization_config(const Json& config);

@@ -178,6 +178,22 @@ Result<TensorView> WeightSource::get(const WeightSpec& spec) const {
   return view;
 }
 
+Result<std::optional<QuantizedRows>> WeightSource::codes(const WeightSpec& spec) const {
+  std::optional<QuantizedRows> rows;
+  if (adapter_ && (adapter_->replaced().contains(spec.name) || (spec.linear && adapter_->find(spec.module))))
+    return rows;
+  if (spec.linear && is_quantized_module(checkpoint_, spec.module)) {
+    BM_TRY(rows,
+           load_quantized_rows(checkpoint_, spec.module, config_.quantization, spec.shape[0], spec.shape[1])
+               .in(checkpoint_.path()));
+  } else {
+    BM_TRY(StoredTensor stored, checkpoint_.get(spec.name));
+    if (stored.blocks) rows = block_rows(stored, spec.shape[0], spec.shape[1]);
+  }
+  if (rows && !QuantizedWeights::misfit(rows->form).empty()) rows.reset();
+  return rows;
+}
+
 Result<std::vector<double>> WeightSource::f64(std::string_view name) const {
   const std::vector<WeightSpec> specs = expected_weights(config_);
   const auto spec =

@@ -12,6 +12,7 @@
 #include "formats/checkpoint.h"
 #include "model/adapter.h"
 #include "model/config.h"
+#include "ops/quantized_weights.h"
 #include "tensor/tensor.h"
 
 namespace bm {
@@ -40,6 +41,9 @@ class WeightSource {
   // As stored when it is dense F32, F16 or BF16 and no adapter changes it; else the exact values as
   // float32 (GGUF blocks, quantized modules, F64, merged adapters).
   Result<TensorView> get(const WeightSpec& spec) const;
+  // The codes of a weight that is quantized in a way the integer kernels hold; nothing for any other, and for
+  // one that an adapter changes.
+  Result<std::optional<QuantizedRows>> codes(const WeightSpec& spec) const;
   // Float64: adapters merged in float64, everything else the exact stored value.
   Result<std::vector<double>> f64(std::string_view name) const;
 

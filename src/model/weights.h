@@ -3,12 +3,13 @@
 
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "model/model.h"
 #include "model/weight_source.h"
-#include "ops/linear.h"
+#include "ops/quantized_linear.h"
 #include "ops/rotary.h"
 
 namespace bm {
@@ -17,7 +18,7 @@ struct ForwardWorkspace;  // forward.cpp
 
 struct PackedLayer {
   std::vector<float> input_layernorm, post_attention_layernorm;  // [hidden]
-  PackedWeights qkv, o, gate_up, down;  // q, k, v rows stacked; gate, up rows stacked
+  LinearWeights qkv, o, gate_up, down;                           // q, k, v one under the other; gate, up too
   std::vector<float> qkv_bias, o_bias, gate_up_bias, down_bias;  // empty when there are none
 };
 
@@ -30,13 +31,16 @@ struct Model::Weights {
   std::shared_ptr<const Tokenizer> tokenizer;
   Arithmetic arithmetic = Arithmetic::exact;
 
-  TensorView embedding;  // [vocab, hidden], as stored; no data when tied: rows are read from the packed head
-  PackedWeights head;    // [vocab, hidden]
+  TensorView embedding;           // [vocab, hidden], as stored; no data when it is quantized or tied
+  LinearWeights embedding_codes;  // [vocab, hidden], when it is quantized and not tied
+  LinearWeights head;             // [vocab, hidden]
   std::vector<PackedLayer> layers;
   std::vector<float> final_norm;  // [hidden]
   uint64_t bytes = 0;             // of all of the above
   int64_t parameters = 0;
 
+  // Rows of the embedding, widened: out [tokens, hidden]. Ids must be in range.
+  void embed(std::span<const int32_t> tokens, float* out) const;
   // Angles of positions 0 … at least `positions` - 1; made once, grown when a longer sequence comes.
   std::shared_ptr<const RotaryTable> rotary(int64_t positions) const;
   // Scratch memory, kept between calls (a generated token must not cost an allocation).
@@ -47,9 +51,11 @@ struct Model::Weights {
 
  private:
   Status load_layer(int64_t number, PackedLayer& layer);
-  Result<TensorView> read(const std::string& name);
+  Status load_tables();
+  const WeightSpec& spec_of(const std::string& name) const;
+  Result<TensorView> read(const WeightSpec& spec);
   Result<std::vector<float>> read_vector(const std::string& name);
-  Result<PackedWeights> pack(const std::string& prefix, const std::vector<std::string>& modules);
+  Result<LinearWeights> pack(const std::string& prefix, const std::vector<std::string>& modules);
   Result<std::vector<float>> bias(const std::string& prefix, const std::vector<std::string>& modules,
                                   bool wanted);
 

@@ -26,12 +26,6 @@ void embedding_lookup(const TensorView& table, std::span<const int32_t> tokens, 
   }
 }
 
-void embedding_lookup(const PackedWeights& table, std::span<const int32_t> tokens, float* out) {
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    table.read_row(tokens[i], out + static_cast<int64_t>(i) * table.inputs());
-  }
-}
-
 void embedding_backward(std::span<const int32_t> tokens, const float* d_out, float* d_table, int64_t vocab,
                         int64_t width) {
   // Cut by columns: a thread owns its columns of every row, so the order of a row's additions is that of the

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <span>
 
-#include "ops/linear.h"
 #include "tensor/tensor.h"
 
 namespace bm {
@@ -12,8 +11,6 @@ namespace bm {
 // out[tokens, width] = table[token, width] widened. The table is F32, F16 or BF16 [vocab, width]; ids must be
 // in range (checked by the caller: this is an assert).
 void embedding_lookup(const TensorView& table, std::span<const int32_t> tokens, float* out);
-// The same from a packed head (tied embeddings kept once).
-void embedding_lookup(const PackedWeights& table, std::span<const int32_t> tokens, float* out);
 
 // d_table[vocab, width] += d_out[i, width] at row tokens[i], i ascending, for any thread count.
 void embedding_backward(std::span<const int32_t> tokens, const float* d_out, float* d_table, int64_t vocab,

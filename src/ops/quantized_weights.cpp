@@ -89,10 +89,10 @@ void QuantizedWeights::allocate() {
   }
 }
 
-Status QuantizedWeights::fill_groups(int64_t panel, int64_t lane, std::span<const QuantizedGroup> groups) {
+Status QuantizedWeights::fill_groups(int64_t panel, int64_t lane, std::span<const CodeGroup> groups) {
   const int64_t run = std::max<int64_t>(form_.super, 1), runs = (groups_ + run - 1) / run;
   for (int64_t g = 0; g < groups_; ++g) {
-    const QuantizedGroup& group = groups[static_cast<size_t>(g)];
+    const CodeGroup& group = groups[static_cast<size_t>(g)];
     if (!std::isfinite(group.scale) || !std::isfinite(group.offset))
       return bad_input("the scale of group " + std::to_string(g) + " is NaN or infinite",
                        "The weights are damaged.");
@@ -110,7 +110,7 @@ Status QuantizedWeights::fill_groups(int64_t panel, int64_t lane, std::span<cons
 Status QuantizedWeights::fill_panel(std::span<const QuantizedRows> parts, int64_t panel) {
   const int64_t inputs = sum_groups_ * sum_group_;
   std::vector<uint8_t> codes(static_cast<size_t>(inputs));
-  std::vector<QuantizedGroup> groups(static_cast<size_t>(groups_));
+  std::vector<CodeGroup> groups(static_cast<size_t>(groups_));
   uint8_t* out = codes_.as<uint8_t>() + panel * panel_bytes();
   for (int64_t lane = 0; lane < 16 && panel * 16 + lane < outputs_; ++lane) {
     int64_t row = panel * 16 + lane;

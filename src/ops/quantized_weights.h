@@ -17,6 +17,7 @@
 
 #include "base/result.h"
 #include "kernels/integer.h"
+#include "tensor/block_codes.h"
 #include "tensor/tensor.h"
 
 namespace bm {
@@ -49,19 +50,14 @@ struct QuantizedForm {
   bool operator==(const QuantizedForm&) const = default;
 };
 
-// One group of one row. With `super`, scale and offset are read from the first group of each run only.
-struct QuantizedGroup {
-  float scale = 0, offset = 0;
-  int32_t sub_scale = 1, sub_offset = 0;  // sub_offset is also the zero of OffsetKind::zeros
-};
-
-// The rows of a linear as a file holds them.
+// The rows of a linear as a file holds them. With `super`, scale and offset are read from the first group of
+// each run; with OffsetKind::zeros, sub_offset is the zero.
 struct QuantizedRows {
   QuantizedForm form;
   int64_t outputs = 0;
-  std::function<void(int64_t row, uint8_t* codes)> codes;           // [inputs]
-  std::function<void(int64_t row, QuantizedGroup* groups)> groups;  // [⌈inputs/group⌉]
-  std::shared_ptr<const void> keep;                                 // what the functions read from
+  std::function<void(int64_t row, uint8_t* codes)> codes;      // [inputs]
+  std::function<void(int64_t row, CodeGroup* groups)> groups;  // [⌈inputs/group⌉]
+  std::shared_ptr<const void> keep;                            // what the functions read from
 };
 
 class QuantizedWeights {
@@ -94,7 +90,7 @@ class QuantizedWeights {
  private:
   void allocate();
   Status fill_panel(std::span<const QuantizedRows> parts, int64_t panel);
-  Status fill_groups(int64_t panel, int64_t lane, std::span<const QuantizedGroup> groups);
+  Status fill_groups(int64_t panel, int64_t lane, std::span<const CodeGroup> groups);
   void stored(const Tensor& values, int64_t at, int64_t count, float* out) const;
   void expand_groups(int64_t panel, int64_t first, int64_t count, float* scale, float* offset) const;
 

@@ -6,6 +6,7 @@
 #include "kernels/values.h"
 #include "ops/activation.h"
 #include "ops/embedding.h"
+#include "ops/linear.h"
 #include "ops/norm.h"
 #include "ops/rotary.h"
 
@@ -46,12 +47,12 @@ TEST(Embedding, LookupOfEveryWidth) {
     std::vector<float> want;
     for (int32_t t : tokens)
       want.insert(want.end(), wide->as<float>() + t * 37, wide->as<float>() + (t + 1) * 37);
-    std::vector<float> out(want.size()), packed_out = out;
+    std::vector<float> out(want.size()), row(37);
     embedding_lookup(stored->view(), tokens, out.data());
     EXPECT_TRUE(same_bits(out, want));
     auto packed = PackedWeights::pack(stored->view());
-    embedding_lookup(*packed, tokens, packed_out.data());
-    EXPECT_TRUE(same_bits(packed_out, want));
+    packed->read_row(10, row.data());  // a tied embedding is read from the packed head
+    EXPECT_TRUE(same_bits(row, std::vector<float>(want.begin() + 2 * 37, want.begin() + 3 * 37)));
   }
 }
 

@@ -86,7 +86,7 @@ QuantizedRows rows_of(const QuantizedForm& form, int64_t outputs) {
       codes[i] = form.bits == 4 ? x & 15 : form.signed_sub ? x & 63 : x;
     }
   };
-  rows.groups = [form](int64_t row, QuantizedGroup* groups) {
+  rows.groups = [form](int64_t row, CodeGroup* groups) {
     for (int64_t g = 0; g < (form.inputs + form.group - 1) / form.group; ++g) {
       const uint64_t x = mix(static_cast<uint64_t>(row * 977 + g + 5)) >> 20;
       groups[g].scale = round_to_f16(0.01f + 0.001f * static_cast<float>(x % 97));
@@ -105,7 +105,7 @@ std::vector<float> decoded(const QuantizedRows& rows) {
   const QuantizedForm& form = rows.form;
   std::vector<float> out(static_cast<size_t>(rows.outputs * form.inputs));
   std::vector<uint8_t> codes(static_cast<size_t>(form.inputs));
-  std::vector<QuantizedGroup> groups(static_cast<size_t>((form.inputs + form.group - 1) / form.group));
+  std::vector<CodeGroup> groups(static_cast<size_t>((form.inputs + form.group - 1) / form.group));
   for (int64_t r = 0; r < rows.outputs; ++r) {
     rows.codes(r, codes.data());
     rows.groups(r, groups.data());
@@ -266,7 +266,7 @@ TEST(QuantizedLinear, NamesWhatItCannotHold) {
   EXPECT_NE(QuantizedWeights::misfit(form_of(256, 12, 4, OffsetKind::zeros)), "");
   EXPECT_NE(QuantizedWeights::misfit(form_of(256, 64, 3, OffsetKind::zeros)), "");
   QuantizedRows rows = rows_of(form_of(64, 32, 4, OffsetKind::zeros), 20);
-  rows.groups = [](int64_t row, QuantizedGroup* groups) {
+  rows.groups = [](int64_t row, CodeGroup* groups) {
     groups[0].scale = groups[1].scale = row == 17 ? std::nanf("") : 1.0f;
   };
   auto result = QuantizedWeights::pack({&rows, 1});
