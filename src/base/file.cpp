@@ -19,12 +19,14 @@ Error system_error(const std::string& action, const std::string& path) {
   int number = errno;
   std::string what = "cannot " + action + ": " + errno_text();
   std::string cure;
-  bool machine = number == ENOSPC || number == EDQUOT || number == EIO || number == EMFILE || number == ENOMEM ||
-                 number == EFBIG;
+  bool machine = number == ENOSPC || number == EDQUOT || number == EIO || number == EMFILE ||
+                 number == ENOMEM || number == EFBIG;
   if (number == ENOENT) cure = "Check the path.";
   if (number == EACCES || number == EPERM) cure = "Check the permissions of the file and its folder.";
-  if (number == ENOSPC || number == EDQUOT) cure = "Free some space or choose another disk; finished work is kept, run the same command again.";
-  if (number == EFBIG) cure = "The file would pass the limit on file sizes (ulimit -f): raise it, run the same command again.";
+  if (number == ENOSPC || number == EDQUOT)
+    cure = "Free some space or choose another disk; finished work is kept, run the same command again.";
+  if (number == EFBIG)
+    cure = "The file would pass the limit on file sizes (ulimit -f): raise it, run the same command again.";
   if (number == EROFS) cure = "The file system is read-only: choose another folder.";
   Error error(machine ? Code::failed : Code::bad_input, std::move(what), std::move(cure));
   error.in(path);

@@ -183,14 +183,21 @@ namespace {
 
 std::string_view type_word(Json::Type type) {
   switch (type) {
-    case Json::Type::null: return "null";
-    case Json::Type::boolean: return "true/false";
+    case Json::Type::null:
+      return "null";
+    case Json::Type::boolean:
+      return "true/false";
     case Json::Type::integer:
-    case Json::Type::unsigned_integer: return "an integer";
-    case Json::Type::real: return "a number";
-    case Json::Type::string: return "a string";
-    case Json::Type::array: return "a list";
-    case Json::Type::object: return "an object";
+    case Json::Type::unsigned_integer:
+      return "an integer";
+    case Json::Type::real:
+      return "a number";
+    case Json::Type::string:
+      return "a string";
+    case Json::Type::array:
+      return "a list";
+    case Json::Type::object:
+      return "an object";
   }
   return "?";
 }
@@ -255,9 +262,12 @@ bool Json::operator==(const Json& other) const {
   }
   if (type_ != other.type_) return false;
   switch (type_) {
-    case Type::boolean: return payload_.boolean == other.payload_.boolean;
-    case Type::string: return *payload_.string == *other.payload_.string;
-    case Type::array: return *payload_.array == *other.payload_.array;
+    case Type::boolean:
+      return payload_.boolean == other.payload_.boolean;
+    case Type::string:
+      return *payload_.string == *other.payload_.string;
+    case Type::array:
+      return *payload_.array == *other.payload_.array;
     case Type::object: {
       if (size() != other.size()) return false;
       for (const Member& member : members()) {
@@ -266,7 +276,8 @@ bool Json::operator==(const Json& other) const {
       }
       return true;
     }
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -280,13 +291,27 @@ void append_quoted(std::string& out, std::string_view text) {
   for (char c : text) {
     auto byte = static_cast<unsigned char>(c);
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\b': out += "\\b"; break;
-      case '\f': out += "\\f"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
       default:
         if (byte < 0x20) {
           out += "\\u00";
@@ -329,12 +354,24 @@ void append_json(std::string& out, const Json& value, const Style& style, int de
     out.append(static_cast<size_t>(level * style.indent), ' ');
   };
   switch (value.type()) {
-    case Json::Type::null: out += "null"; break;
-    case Json::Type::boolean: out += value.as_bool() ? "true" : "false"; break;
-    case Json::Type::integer: out += std::to_string(value.as_int()); break;
-    case Json::Type::unsigned_integer: out += std::to_string(value.as_uint()); break;
-    case Json::Type::real: append_real(out, value.as_double()); break;
-    case Json::Type::string: append_quoted(out, value.as_string()); break;
+    case Json::Type::null:
+      out += "null";
+      break;
+    case Json::Type::boolean:
+      out += value.as_bool() ? "true" : "false";
+      break;
+    case Json::Type::integer:
+      out += std::to_string(value.as_int());
+      break;
+    case Json::Type::unsigned_integer:
+      out += std::to_string(value.as_uint());
+      break;
+    case Json::Type::real:
+      append_real(out, value.as_double());
+      break;
+    case Json::Type::string:
+      append_quoted(out, value.as_string());
+      break;
     case Json::Type::array: {
       out += '[';
       bool first = true;

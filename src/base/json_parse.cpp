@@ -14,7 +14,9 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return put(Json(value)); }
   bool number_integer(number_integer_t value) override { return put(Json(static_cast<int64_t>(value))); }
   bool number_unsigned(number_unsigned_t value) override { return put(Json(static_cast<uint64_t>(value))); }
-  bool number_float(number_float_t value, const string_t&) override { return put(Json(static_cast<double>(value))); }
+  bool number_float(number_float_t value, const string_t&) override {
+    return put(Json(static_cast<double>(value)));
+  }
   bool string(string_t& value) override { return put(Json(std::move(value))); }
   bool binary(binary_t&) override { return false; }
   bool start_object(std::size_t) override { return open(Json::object()); }
@@ -29,9 +31,11 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
     keys_.back() = std::move(value);
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception& error) override {
     message_ = "not valid JSON at byte " + std::to_string(position);
-    std::string text = error.what();  // "[json.exception.parse_error.101] parse error at …: syntax error while …"
+    std::string text =
+        error.what();  // "[json.exception.parse_error.101] parse error at …: syntax error while …"
     size_t at = text.find("syntax error");
     if (at == std::string::npos) at = text.find("invalid");
     if (at != std::string::npos) message_ += " (" + text.substr(at, 160) + ")";
@@ -80,8 +84,8 @@ class Builder final : public nlohmann::json_sax<nlohmann::json> {
 Result<Json> parse_json(std::string_view text, const JsonParseOptions& options) {
   Builder builder(options);
   try {
-    if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json, true,
-                                   options.allow_comments))
+    if (!nlohmann::json::sax_parse(text.begin(), text.end(), &builder, nlohmann::json::input_format_t::json,
+                                   true, options.allow_comments))
       return bad_input(builder.message());
   } catch (const std::exception&) {
     return bad_input(builder.message());

@@ -61,7 +61,8 @@ void Progress::report(bool force, bool finished) {
 void request_stop() { g_stop.store(true, std::memory_order_relaxed); }
 bool stop_requested() { return g_stop.load(std::memory_order_relaxed); }
 Error interrupted_error(std::string_view what) {
-  return {Code::interrupted, std::string(what) + " was interrupted", "What is finished is kept: run the same command again to resume."};
+  return {Code::interrupted, std::string(what) + " was interrupted",
+          "What is finished is kept: run the same command again to resume."};
 }
 
 std::string format_bytes(uint64_t bytes) {
@@ -82,7 +83,8 @@ std::string format_duration(double seconds) {
   if (seconds < 60)
     std::snprintf(text, sizeof text, seconds < 10 ? "%.1f s" : "%.0f s", seconds);
   else if (seconds < 3600)
-    std::snprintf(text, sizeof text, "%d min %02d s", static_cast<int>(seconds) / 60, static_cast<int>(seconds) % 60);
+    std::snprintf(text, sizeof text, "%d min %02d s", static_cast<int>(seconds) / 60,
+                  static_cast<int>(seconds) % 60);
   else
     std::snprintf(text, sizeof text, "%d h %02d min", static_cast<int>(seconds / 3600),
                   static_cast<int>(seconds / 60) % 60);

@@ -94,35 +94,34 @@ bool Field::is_list() const { return std::holds_alternative<std::vector<std::str
 
 Status Field::set_text(std::string_view value) {
   std::string text(value);
-  Status status = std::visit(
-      Visitor{
-          [&](bool* t) { return store(*t, read_flag(value)); },
-          [&](int64_t* t) { return store(*t, read_integer(value)); },
-          [&](uint64_t* t) { return store(*t, read_unsigned(value)); },
-          [&](double* t) { return store(*t, read_real(value)); },
-          [&](std::string* t) -> Status {
-            BM_CHECK_OK(check_choice(*this, text));
-            *t = text;
-            return {};
-          },
-          [&](ByteSize* t) { return store(*t, parse_byte_size(value)); },
-          [&](std::vector<std::string>* t) -> Status {
-            for (const std::string& part : split(value, ',')) {
-              BM_CHECK_OK(check_choice(*this, part));
-              if (!part.empty()) t->push_back(part);
-            }
-            return {};
-          },
-          [&](std::optional<int64_t>* t) { return store(*t, read_integer(value)); },
-          [&](std::optional<double>* t) { return store(*t, read_real(value)); },
-          [&](std::optional<std::string>* t) -> Status {
-            BM_CHECK_OK(check_choice(*this, text));
-            *t = text;
-            return {};
-          },
-          [&](std::optional<bool>* t) { return store(*t, read_flag(value)); },
-      },
-      target);
+  Status status = std::visit(Visitor{
+                                 [&](bool* t) { return store(*t, read_flag(value)); },
+                                 [&](int64_t* t) { return store(*t, read_integer(value)); },
+                                 [&](uint64_t* t) { return store(*t, read_unsigned(value)); },
+                                 [&](double* t) { return store(*t, read_real(value)); },
+                                 [&](std::string* t) -> Status {
+                                   BM_CHECK_OK(check_choice(*this, text));
+                                   *t = text;
+                                   return {};
+                                 },
+                                 [&](ByteSize* t) { return store(*t, parse_byte_size(value)); },
+                                 [&](std::vector<std::string>* t) -> Status {
+                                   for (const std::string& part : split(value, ',')) {
+                                     BM_CHECK_OK(check_choice(*this, part));
+                                     if (!part.empty()) t->push_back(part);
+                                   }
+                                   return {};
+                                 },
+                                 [&](std::optional<int64_t>* t) { return store(*t, read_integer(value)); },
+                                 [&](std::optional<double>* t) { return store(*t, read_real(value)); },
+                                 [&](std::optional<std::string>* t) -> Status {
+                                   BM_CHECK_OK(check_choice(*this, text));
+                                   *t = text;
+                                   return {};
+                                 },
+                                 [&](std::optional<bool>* t) { return store(*t, read_flag(value)); },
+                             },
+                             target);
   return std::move(status).in("--" + name);
 }
 
@@ -149,21 +148,20 @@ Status Field::set_json(const Json& value) {
 }
 
 Json Field::value() const {
-  return std::visit(
-      Visitor{
-          [](const ByteSize* t) { return Json(t->bytes); },
-          [](const std::vector<std::string>* t) {
-            Json list = Json::array();
-            for (const std::string& item : *t) list.push_back(item);
-            return list;
-          },
-          [](const std::optional<int64_t>* t) { return *t ? Json(**t) : Json(); },
-          [](const std::optional<double>* t) { return *t ? Json(**t) : Json(); },
-          [](const std::optional<std::string>* t) { return *t ? Json(**t) : Json(); },
-          [](const std::optional<bool>* t) { return *t ? Json(**t) : Json(); },
-          [](const auto* t) { return Json(*t); },
-      },
-      target);
+  return std::visit(Visitor{
+                        [](const ByteSize* t) { return Json(t->bytes); },
+                        [](const std::vector<std::string>* t) {
+                          Json list = Json::array();
+                          for (const std::string& item : *t) list.push_back(item);
+                          return list;
+                        },
+                        [](const std::optional<int64_t>* t) { return *t ? Json(**t) : Json(); },
+                        [](const std::optional<double>* t) { return *t ? Json(**t) : Json(); },
+                        [](const std::optional<std::string>* t) { return *t ? Json(**t) : Json(); },
+                        [](const std::optional<bool>* t) { return *t ? Json(**t) : Json(); },
+                        [](const auto* t) { return Json(*t); },
+                    },
+                    target);
 }
 
 Fields& Fields::add_field(Field field) {
@@ -197,7 +195,8 @@ Status Fields::set_from(const Json& object, std::span<const std::string> ignored
     std::vector<std::string> known(ignored.begin(), ignored.end());
     for (const Field& field : fields_) known.push_back(field.name);
     std::string near = nearest_word(same_dashes(member.first), known);
-    Error error = bad_input("unknown key \"" + member.first + "\"", near.empty() ? "" : "Did you mean \"" + near + "\"?");
+    Error error = bad_input("unknown key \"" + member.first + "\"",
+                            near.empty() ? "" : "Did you mean \"" + near + "\"?");
     if (member.second.line()) error.in("line " + std::to_string(member.second.line()));
     return error;
   }

@@ -33,9 +33,7 @@ uint64_t join(uint32_t high, uint32_t low) { return (uint64_t{high} << 32) | low
 
 uint32_t CounterRandom::u32(uint64_t index) const { return draw(seed_, purpose_, index)[0]; }
 
-float CounterRandom::uniform(uint64_t index) const {
-  return static_cast<float>(u32(index) >> 8) * 0x1p-24f;
-}
+float CounterRandom::uniform(uint64_t index) const { return static_cast<float>(u32(index) >> 8) * 0x1p-24f; }
 
 double CounterRandom::uniform53(uint64_t index) const {
   auto words = draw(seed_, purpose_, index);

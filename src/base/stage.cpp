@@ -10,9 +10,12 @@ namespace bm {
 
 std::string_view mode_name(Mode mode) {
   switch (mode) {
-    case Mode::corrected: return "corrected";
-    case Mode::peer: return "peer";
-    case Mode::as_published: return "as-published";
+    case Mode::corrected:
+      return "corrected";
+    case Mode::peer:
+      return "peer";
+    case Mode::as_published:
+      return "as-published";
   }
   return "corrected";
 }
@@ -21,23 +24,32 @@ Result<Mode> parse_mode(std::string_view text) {
   if (text == "corrected") return Mode::corrected;
   if (text == "peer") return Mode::peer;
   if (text == "as-published" || text == "as_published") return Mode::as_published;
-  return bad_input("unknown mode \"" + std::string(text) + "\"", "Modes are corrected, peer and as-published.");
+  return bad_input("unknown mode \"" + std::string(text) + "\"",
+                   "Modes are corrected, peer and as-published.");
 }
 
 void describe(Fields& f, CommonOptions& o) {
-  f.add("threads", o.threads, "threads; 0 = all physical cores of the process' affinity", {.unit = "threads", .result_neutral = true});
+  f.add("threads", o.threads, "threads; 0 = all physical cores of the process' affinity",
+        {.unit = "threads", .result_neutral = true});
   f.add("seed", o.seed, "seed of everything random");
-  f.add("mode", o.mode, "which behaviour where tools disagree", {.choices = {"corrected", "peer", "as-published"}});
-  f.add("limit", o.limit, "stop after N of what the verb reads (articles, items, tensors, steps); 0 = no limit");
+  f.add("mode", o.mode, "which behaviour where tools disagree",
+        {.choices = {"corrected", "peer", "as-published"}});
+  f.add("limit", o.limit,
+        "stop after N of what the verb reads (articles, items, tensors, steps); 0 = no limit");
   f.add("overwrite", o.overwrite, "replace a finished output", {.result_neutral = true, .negatable = false});
-  f.add("dry-run", o.dry_run, "say what would be done, its memory and disk need; write nothing", {.result_neutral = true, .negatable = false});
+  f.add("dry-run", o.dry_run, "say what would be done, its memory and disk need; write nothing",
+        {.result_neutral = true, .negatable = false});
   f.add("quiet", o.quiet, "only errors on standard error", {.result_neutral = true, .negatable = false});
   f.add("verbose", o.verbose, "more on standard error", {.result_neutral = true, .negatable = false});
-  f.add("log", o.log, "also write messages and progress as JSON lines to this file", {.unit = "file", .result_neutral = true});
+  f.add("log", o.log, "also write messages and progress as JSON lines to this file",
+        {.unit = "file", .result_neutral = true});
   f.add("no-progress", o.no_progress, "no progress line", {.result_neutral = true, .negatable = false});
-  f.add("json", o.json, "the machine's form of what is printed as a table", {.result_neutral = true, .negatable = false});
-  f.add("isa", o.isa, "force an instruction set (see `biomistral doctor`)", {.unit = "name", .result_neutral = true});
-  f.add("memory", o.memory, "ceiling of what the verb may hold", {.unit = "size, e.g. 4G", .result_neutral = true});
+  f.add("json", o.json, "the machine's form of what is printed as a table",
+        {.result_neutral = true, .negatable = false});
+  f.add("isa", o.isa, "force an instruction set (see `biomistral doctor`)",
+        {.unit = "name", .result_neutral = true});
+  f.add("memory", o.memory, "ceiling of what the verb may hold",
+        {.unit = "size, e.g. 4G", .result_neutral = true});
   f.add("shard", o.shard, "do the i-th of n parts, where a verb can be split", {.unit = "i/n"});
 }
 
@@ -67,7 +79,8 @@ std::string shown(const Json& value) { return value.is_null() ? "nothing" : valu
 // differ, what they hold may not.
 std::string first_difference(const Json& before, const Json& now) {
   for (const char* key : {"verb", "mode", "seed"})
-    if (!(before[key] == now[key])) return std::string(key) + " was " + shown(before[key]) + ", now " + shown(now[key]);
+    if (!(before[key] == now[key]))
+      return std::string(key) + " was " + shown(before[key]) + ", now " + shown(now[key]);
   for (const Json::Member& member : now["options"].members()) {
     const Json& old = before["options"][member.first];
     if (!(old == member.second))
@@ -77,9 +90,11 @@ std::string first_difference(const Json& before, const Json& now) {
     if (!now["options"].contains(member.first)) return "--" + member.first + " was " + shown(member.second);
   const Json &old_inputs = before["inputs"], &new_inputs = now["inputs"];
   if (old_inputs.size() != new_inputs.size())
-    return "it had " + std::to_string(old_inputs.size()) + " inputs, now there are " + std::to_string(new_inputs.size());
+    return "it had " + std::to_string(old_inputs.size()) + " inputs, now there are " +
+           std::to_string(new_inputs.size());
   for (size_t i = 0; i < new_inputs.size(); ++i)
-    if (!(old_inputs[i]["sha256"] == new_inputs[i]["sha256"]) || !(old_inputs[i]["role"] == new_inputs[i]["role"]))
+    if (!(old_inputs[i]["sha256"] == new_inputs[i]["sha256"]) ||
+        !(old_inputs[i]["role"] == new_inputs[i]["role"]))
       return "the input \"" + new_inputs[i]["role"].as_string() + "\" (" + new_inputs[i]["path"].as_string() +
              ") has other content than the one it was started with";
   return {};
@@ -114,7 +129,8 @@ bool folder_is_unused(const std::string& path) {
 
 std::string StageFolder::file(std::string_view name) const { return path_join(path_, name); }
 
-Result<StageFolder> StageFolder::open(const std::string& path, const StageIdentity& identity, bool overwrite) {
+Result<StageFolder> StageFolder::open(const std::string& path, const StageIdentity& identity,
+                                      bool overwrite) {
   StageFolder folder;
   folder.path_ = path;
   folder.started_ = now_seconds();
@@ -125,7 +141,8 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
   bool has_manifest = exists(manifest_path);
   if (exists(path) && !has_manifest && !folder_is_unused(path))
     return bad_input("the folder is not empty and holds no manifest.json of an earlier run",
-                     "Choose another output folder; nothing was changed.").in(path);
+                     "Choose another output folder; nothing was changed.")
+        .in(path);
   if (has_manifest && overwrite) {
     BM_CHECK_OK(remove_all(path));
     has_manifest = false;
@@ -135,7 +152,8 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
     std::string difference = first_difference(before, wanted);
     if (!difference.empty())
       return bad_input("the folder holds a run made differently: " + difference,
-                       "Use --overwrite to replace it, or choose another output folder.").in(path);
+                       "Use --overwrite to replace it, or choose another output folder.")
+          .in(path);
     folder.manifest_ = std::move(before);
     folder.state_ = folder.manifest_["status"] == Json("complete") ? State::complete : State::resumed;
     if (folder.state_ == State::complete)
@@ -175,7 +193,8 @@ Result<Json> read_manifest(const std::string& folder) {
   if (!exists(path)) return bad_input("holds no manifest.json: it is no output of biomistral").in(folder);
   BM_TRY(Json manifest, read_json_file(path));
   if (!(manifest["status"] == Json("complete")))
-    return bad_input("the run in this folder did not finish", "Run its command again: it resumes.").in(folder);
+    return bad_input("the run in this folder did not finish", "Run its command again: it resumes.")
+        .in(folder);
   return manifest;
 }
 

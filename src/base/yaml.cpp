@@ -19,10 +19,12 @@ Json scalar(const YAML::Node& node) {
   const char* begin = text.data() + (text[0] == '+' ? 1 : 0);
   const char* end = text.data() + text.size();
   int64_t integer = 0;
-  if (auto [stop, code] = std::from_chars(begin, end, integer); code == std::errc() && stop == end) return Json(integer);
+  if (auto [stop, code] = std::from_chars(begin, end, integer); code == std::errc() && stop == end)
+    return Json(integer);
   if (text.find_first_of("0123456789") == std::string::npos) return Json(text);
   double real = 0;
-  if (auto [stop, code] = std::from_chars(begin, end, real); code == std::errc() && stop == end && std::isfinite(real))
+  if (auto [stop, code] = std::from_chars(begin, end, real);
+      code == std::errc() && stop == end && std::isfinite(real))
     return Json(real);
   return Json(text);
 }
@@ -63,8 +65,12 @@ Result<Json> to_json(const YAML::Node& node, int depth, size_t& budget) {
 
 void emit(YAML::Emitter& out, const Json& value) {
   switch (value.type()) {
-    case Json::Type::null: out << YAML::Null; break;
-    case Json::Type::boolean: out << value.as_bool(); break;
+    case Json::Type::null:
+      out << YAML::Null;
+      break;
+    case Json::Type::boolean:
+      out << value.as_bool();
+      break;
     case Json::Type::array: {
       bool flat = true;
       for (const Json& item : value.items()) flat = flat && !item.is_array() && !item.is_object();
@@ -89,7 +95,8 @@ void emit(YAML::Emitter& out, const Json& value) {
       out << value.as_string();
       break;
     }
-    default: out << value.dump();
+    default:
+      out << value.dump();
   }
 }
 

@@ -42,8 +42,9 @@ Error unknown_verb(const std::string& word) {
     return bad_input("\"" + word + "\" needs a second word", "One of: " + list + ".");
   }
   std::string near = nearest_word(word, first_words);
-  return bad_input("unknown command \"" + word + "\"",
-                   near.empty() ? "`biomistral --help` lists the commands." : "Did you mean \"" + near + "\"?");
+  return bad_input("unknown command \"" + word + "\"", near.empty()
+                                                           ? "`biomistral --help` lists the commands."
+                                                           : "Did you mean \"" + near + "\"?");
 }
 
 // Takes flags; what is no flag is collected as positional.
@@ -168,7 +169,8 @@ std::string field_help(const Field& field) {
     head += " <" + unit + ">";
   }
   std::string text = field.help;
-  if (!field.default_text.empty() && field.default_text != "false") text += " (default: " + field.default_text + ")";
+  if (!field.default_text.empty() && field.default_text != "false")
+    text += " (default: " + field.default_text + ")";
   std::string line = head;
   if (line.size() + 2 > kColumn)
     line += "\n" + std::string(kColumn, ' ');
@@ -192,7 +194,8 @@ RegisterVerb::RegisterVerb(Verb verb) { registry().push_back(std::move(verb)); }
 
 const std::vector<Verb>& all_verbs() {
   static const bool sorted = [] {
-    std::sort(registry().begin(), registry().end(), [](const Verb& a, const Verb& b) { return a.name < b.name; });
+    std::sort(registry().begin(), registry().end(),
+              [](const Verb& a, const Verb& b) { return a.name < b.name; });
     return true;
   }();
   (void)sorted;
@@ -231,7 +234,8 @@ Result<ParsedCommand> parse_command(const std::vector<std::string>& words) {
 
 std::string program_help() {
   std::string text =
-      "biomistral: medical language models from PubMed Central XML to a scored, merged, quantized model and a report\n\n"
+      "biomistral: medical language models from PubMed Central XML to a scored, merged, quantized model and "
+      "a report\n\n"
       "  biomistral VERB [arguments] [--flags]        biomistral VERB --help explains one\n\n";
   for (const Verb& verb : all_verbs()) {
     std::string line = "  " + verb.name;
@@ -239,8 +243,10 @@ std::string program_help() {
     text += line + wrapped(verb.summary, 20, 100) + "\n";
   }
   text +=
-      "\nA model is a Hugging Face folder (safetensors or .bin), one made here, a .gguf file, or an adapter folder.\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage or bad input (nothing written), 3 done but some items failed\n"
+      "\nA model is a Hugging Face folder (safetensors or .bin), one made here, a .gguf file, or an adapter "
+      "folder.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage or bad input (nothing written), 3 done but some items "
+      "failed\n"
       "(they stand in the ledger), 130 interrupted and resumable.\n";
   return text;
 }

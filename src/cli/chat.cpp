@@ -1,4 +1,6 @@
 // biomistral chat: a conversation, line by line.
+#include "serving/chat.h"
+
 #include <cstdio>
 #include <iostream>
 
@@ -6,7 +8,6 @@
 #include "base/log.h"
 #include "cli/verb.h"
 #include "evaluation/score.h"
-#include "serving/chat.h"
 
 namespace bm {
 namespace {
@@ -24,7 +25,8 @@ Result<Outcome> run_chat(const Invocation& call) {
     BM_TRY(source, read_file(options.template_file));
   }
   BM_TRY(Arithmetic arithmetic, resolve_arithmetic(options.arithmetic, path));
-  BM_TRY(auto model, Model::load(path, {.arithmetic = arithmetic, .need_tokenizer = true, .base = options.base}));
+  BM_TRY(auto model,
+         Model::load(path, {.arithmetic = arithmetic, .need_tokenizer = true, .base = options.base}));
   BM_TRY(Conversation conversation, Conversation::start(*model, options.system_prompt, source));
   options.generate.sampling.seed = call.common.seed_or(0);
   log_info("one message a line; /clear starts over, /exit or end of input ends");
@@ -40,7 +42,8 @@ Result<Outcome> run_chat(const Invocation& call) {
     }
     ++count;
     TextSink sink;
-    if (!call.common.json) sink = [](std::string_view text) {
+    if (!call.common.json)
+      sink = [](std::string_view text) {
         print(text);
         std::fflush(stdout);  // as it comes, through pipes too
       };
@@ -53,7 +56,10 @@ Result<Outcome> run_chat(const Invocation& call) {
       continue;
     }
     if (call.common.json) {
-      print_line(Json::object({{"text", answer->text}, {"reason", answer->reason}, {"prompt_tokens", answer->prompt_tokens}}).dump());
+      print_line(
+          Json::object(
+              {{"text", answer->text}, {"reason", answer->reason}, {"prompt_tokens", answer->prompt_tokens}})
+              .dump());
     } else {
       print_line("");
     }
@@ -64,15 +70,16 @@ Result<Outcome> run_chat(const Invocation& call) {
 const RegisterVerb verb{{
     .name = "chat",
     .summary = "a conversation through the model's chat template, one message a line",
-    .details =
-        "Reads messages from standard input, writes the answers as they come; the conversation so far is kept.\n"
-        "/clear starts over, /exit ends. --json gives one object an answer.",
+    .details = "Reads messages from standard input, writes the answers as they come; the conversation so far "
+               "is kept.\n"
+               "/clear starts over, /exit ends. --json gives one object an answer.",
     .example = "biomistral chat model/ --temperature 0.7 --system-prompt \"Answer briefly.\"",
     .positionals = {{"MODEL", "model folder, .gguf file or adapter folder"}},
     .describe =
         [](Fields& fields) {
           fields.add("system-prompt", options.system_prompt, "first message, from the system");
-          fields.add("template", options.template_file, "file with a Jinja chat template instead of the model's own");
+          fields.add("template", options.template_file,
+                     "file with a Jinja chat template instead of the model's own");
           describe(fields, options.generate);
           fields.add("arith", options.arithmetic, "arithmetic; auto = fast for quantized models, else exact",
                      {.choices = {"auto", "exact", "bf16", "fast"}});

@@ -1,9 +1,10 @@
 // biomistral compare: models beside a reference.
+#include "evaluation/compare.h"
+
 #include <cmath>
 #include <cstdio>
 
 #include "cli/verb.h"
-#include "evaluation/compare.h"
 
 namespace bm {
 namespace {
@@ -19,9 +20,9 @@ std::string number(double value) {
 const RegisterVerb verb{{
     .name = "compare",
     .summary = "perplexity, KL divergence, top-token agreement and weights of models against a reference",
-    .details =
-        "KL is that of the next-token distributions, KL(reference ‖ model) in nats, over every position of the text:\n"
-        "mean, 99 % quantile, maximum. Weights are compared as exact values, quantized ones decoded.",
+    .details = "KL is that of the next-token distributions, KL(reference ‖ model) in nats, over every "
+               "position of the text:\n"
+               "mean, 99 % quantile, maximum. Weights are compared as exact values, quantized ones decoded.",
     .example = "biomistral compare model/ model-awq/ model-nf4/ --data heldout.jsonl --limit 20",
     .positionals = {{"REFERENCE", "model to measure against"}, {"MODEL", "models to measure", true, true}},
     .describe = [](Fields& fields) { describe(fields, options); },
@@ -42,8 +43,9 @@ const RegisterVerb verb{{
         std::vector<std::string> row{one.name};
         const auto& d = one.distributions;
         if (one.has_distributions) {
-          row.insert(row.end(), {number(std::exp(d.model_nll)), number(std::exp(d.reference_nll)), number(d.kl_mean),
-                                 number(d.kl_99), number(d.kl_max), number(100 * d.top_agreement)});
+          row.insert(row.end(),
+                     {number(std::exp(d.model_nll)), number(std::exp(d.reference_nll)), number(d.kl_mean),
+                      number(d.kl_99), number(d.kl_max), number(100 * d.top_agreement)});
         } else {
           row.resize(7, "-");
         }
@@ -51,7 +53,9 @@ const RegisterVerb verb{{
         row.push_back(one.has_weights ? number(one.weights.max_difference) : "-");
         rows.push_back(std::move(row));
       }
-      print_table({"model", "perplexity", "reference", "KL mean", "KL 99%", "KL max", "same top %", "weights: relative", "largest"}, rows);
+      print_table({"model", "perplexity", "reference", "KL mean", "KL 99%", "KL max", "same top %",
+                   "weights: relative", "largest"},
+                  rows);
       return Outcome::done;
     },
 }};

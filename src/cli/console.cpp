@@ -25,7 +25,11 @@ std::string progress_text(const ProgressState& state) {
   double rate = state.seconds > 0 ? static_cast<double>(state.done) / state.seconds : 0;
   if (rate > 0) {
     char number[48];
-    std::snprintf(number, sizeof number, rate >= 100 ? ", %.0f/s" : rate >= 1 ? ", %.1f/s" : ", %.3f/s", rate);
+    std::snprintf(number, sizeof number,
+                  rate >= 100 ? ", %.0f/s"
+                  : rate >= 1 ? ", %.1f/s"
+                              : ", %.3f/s",
+                  rate);
     text += number;
     if (!state.finished && state.total > state.done)
       text += ", " + format_duration(static_cast<double>(state.total - state.done) / rate) + " left";
@@ -46,7 +50,10 @@ size_t terminal_width() {
 class Console::Sink final : public LogSink {
  public:
   Sink(const CommonOptions& options, std::FILE* log)
-      : log_(log), quiet_(options.quiet), verbose_(options.verbose), terminal_(isatty(STDERR_FILENO) != 0),
+      : log_(log),
+        quiet_(options.quiet),
+        verbose_(options.verbose),
+        terminal_(isatty(STDERR_FILENO) != 0),
         progress_(!options.quiet && !options.no_progress) {}
   ~Sink() override { close(); }
 
@@ -67,8 +74,11 @@ class Console::Sink final : public LogSink {
     // The log gets one line in two seconds, a file behind standard error one in ten.
     if (log_ && (state.finished || now - logged_ > 2)) {
       logged_ = now;
-      Json fields = Json::object({{"label", state.label}, {"done", state.done}, {"total", state.total},
-                                  {"unit", state.unit}, {"seconds", state.seconds}});
+      Json fields = Json::object({{"label", state.label},
+                                  {"done", state.done},
+                                  {"total", state.total},
+                                  {"unit", state.unit},
+                                  {"seconds", state.seconds}});
       if (!state.note.empty()) fields.set("note", state.note);
       write_log("progress", progress_text(state), fields);
     }
@@ -103,10 +113,14 @@ class Console::Sink final : public LogSink {
  private:
   static const char* level_word(LogLevel level) {
     switch (level) {
-      case LogLevel::debug: return "debug";
-      case LogLevel::info: return "info";
-      case LogLevel::warning: return "warning";
-      case LogLevel::error: return "error";
+      case LogLevel::debug:
+        return "debug";
+      case LogLevel::info:
+        return "info";
+      case LogLevel::warning:
+        return "warning";
+      case LogLevel::error:
+        return "error";
     }
     return "info";
   }
@@ -158,7 +172,8 @@ namespace {
 
 // Columns on the screen: code points, which is right for all but wide and combining characters.
 size_t columns(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 bool numeric(const std::string& text) {
   return !text.empty() && text.find_first_not_of("0123456789.,+-%eE ±×") == std::string::npos;

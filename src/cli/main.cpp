@@ -22,15 +22,19 @@ int report(const Error& error) {
   std::string text = "biomistral: " + error.paragraph() + "\n";
   std::fputs(text.c_str(), stderr);
   switch (error.code()) {
-    case Code::bad_input: return 2;
-    case Code::interrupted: return 130;
-    case Code::failed: return 1;
+    case Code::bad_input:
+      return 2;
+    case Code::interrupted:
+      return 130;
+    case Code::failed:
+      return 1;
   }
   return 1;
 }
 
 int show_version() {
-  print_line("biomistral " + program_version() + " (" + program_commit() + "), built with " + program_compiler());
+  print_line("biomistral " + program_version() + " (" + program_commit() + "), built with " +
+             program_compiler());
   std::string names;
   for (const IsaInfo& isa : isa_list()) {
     names += (names.empty() ? "" : ", ") + isa.name;
@@ -84,7 +88,8 @@ int main(int argc, char** argv) {
     std::fputs("biomistral: out of memory. Close other programs, or lower --memory or the batch.\n", stderr);
     return 1;
   } catch (const std::exception& exception) {
-    std::fprintf(stderr, "biomistral: internal error (%s). Please report it with the command line.\n", exception.what());
+    std::fprintf(stderr, "biomistral: internal error (%s). Please report it with the command line.\n",
+                 exception.what());
     return 1;
   }
 }

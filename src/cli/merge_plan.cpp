@@ -11,7 +11,8 @@ MergeOptions options;
 
 std::string parameters_text(const Json& parameters) {
   std::string out;
-  for (const Json::Member& member : parameters.members()) out += (out.empty() ? "" : " ") + member.first + "=" + member.second.dump();
+  for (const Json::Member& member : parameters.members())
+    out += (out.empty() ? "" : " ") + member.first + "=" + member.second.dump();
   return out;
 }
 
@@ -40,8 +41,10 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb registration{{
     .name = "merge plan",
     .summary = "what a merge would compute, per tensor, with warnings",
-    .details = "Prints each tensor's parameters after gradients and filters, its inputs, type and size; memory, disk and "
-               "time; and what looks unintended. Reads no weights and writes nothing. --json gives the machine's form.",
+    .details = "Prints each tensor's parameters after gradients and filters, its inputs, type and size; "
+               "memory, disk and "
+               "time; and what looks unintended. Reads no weights and writes nothing. --json gives the "
+               "machine's form.",
     .example = "biomistral merge plan slerp.yaml",
     .positionals = {{"CONFIG", "mergekit configuration (YAML)"}},
     .describe = [](Fields& fields) { describe(fields, options); },
@@ -55,14 +58,16 @@ void print_merge_plan(const Json& plan, bool json) {
   std::vector<std::vector<std::string>> rows;
   for (const Json& tensor : plan["tensors"].items())
     rows.push_back({tensor["name"].as_string(), parameters_text(tensor["parameters"]),
-                    inputs_text(tensor["inputs"], tensor["name"].as_string()), tensor["shape"].dump(), tensor["dtype"].as_string(),
-                    format_bytes(tensor["bytes"].as_uint())});
+                    inputs_text(tensor["inputs"], tensor["name"].as_string()), tensor["shape"].dump(),
+                    tensor["dtype"].as_string(), format_bytes(tensor["bytes"].as_uint())});
   print_table({"tensor", "parameters", "inputs", "shape", "type", "size"}, rows);
   print_line("");
-  print_line(plan["method"].as_string() + ", mode " + plan["mode"].as_string() + ": " + format_count(plan["tensors"].size()) + " tensors in " +
-             std::to_string(plan["layers"].as_int()) + " layers; reads " + format_bytes(plan["read_bytes"].as_uint()) + ", writes " +
-             format_bytes(plan["disk_bytes"].as_uint()) + ", holds at most about " + format_bytes(plan["memory_bytes"].as_uint()) +
-             ", takes about " + format_duration(plan["seconds_estimate"].as_double()));
+  print_line(plan["method"].as_string() + ", mode " + plan["mode"].as_string() + ": " +
+             format_count(plan["tensors"].size()) + " tensors in " + std::to_string(plan["layers"].as_int()) +
+             " layers; reads " + format_bytes(plan["read_bytes"].as_uint()) + ", writes " +
+             format_bytes(plan["disk_bytes"].as_uint()) + ", holds at most about " +
+             format_bytes(plan["memory_bytes"].as_uint()) + ", takes about " +
+             format_duration(plan["seconds_estimate"].as_double()));
   for (const Json& warning : plan["warnings"].items()) print_line("warning: " + warning.as_string());
 }
 

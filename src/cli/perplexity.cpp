@@ -1,6 +1,7 @@
 // biomistral perplexity: how well a model predicts a text.
-#include "cli/verb.h"
 #include "evaluation/perplexity.h"
+
+#include "cli/verb.h"
 #include "evaluation/score.h"
 
 namespace bm {
@@ -11,11 +12,13 @@ PerplexityOptions options;
 const RegisterVerb verb{{
     .name = "perplexity",
     .summary = "perplexity and bits per byte of a text, by windows; JSON on standard output",
-    .details =
-        "\"perplexity\" follows the rule named in \"protocol\": exact (sum of −ln p over all scored tokens by their\n"
-        "number), hf-page (transformers' page on fixed-length models) or window-means (mean of window means); the\n"
-        "others stand beside it. Each line of JSON lines is a text of its own; any other file is one text. The first\n"
-        "token of a text is never scored.",
+    .details = "\"perplexity\" follows the rule named in \"protocol\": exact (sum of −ln p over all scored "
+               "tokens by their\n"
+               "number), hf-page (transformers' page on fixed-length models) or window-means (mean of window "
+               "means); the\n"
+               "others stand beside it. Each line of JSON lines is a text of its own; any other file is one "
+               "text. The first\n"
+               "token of a text is never scored.",
     .example = "biomistral perplexity model/ --data heldout.jsonl --window 512 --stride 256",
     .positionals = {{"MODEL", "model folder, .gguf file or adapter folder"}},
     .describe = [](Fields& fields) { describe(fields, options); },

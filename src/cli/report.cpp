@@ -11,7 +11,8 @@ ReportOptions options;
 Result<Outcome> run(const Invocation& call) {
   ReportOptions chosen = options;
   chosen.runs = call.arguments_of("RUN");
-  if (chosen.out.empty()) return bad_input("--out is missing", "Name the file to write: --out report.html (or .md, .tex).");
+  if (chosen.out.empty())
+    return bad_input("--out is missing", "Name the file to write: --out report.html (or .md, .tex).");
   if (call.common.dry_run) {
     print_line("would write " + chosen.out);
     return Outcome::done;
@@ -24,8 +25,10 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb registration{{
     .name = "report",
     .summary = "one page out of one or more runs",
-    .details = "Reads the folder of `biomistral run`, or folders of single stages, and writes one page that needs no other file: "
-               "the course of training, scores with chance levels and spreads, calibration, merges, quantized models, sizes, "
+    .details = "Reads the folder of `biomistral run`, or folders of single stages, and writes one page that "
+               "needs no other file: "
+               "the course of training, scores with chance levels and spreads, calibration, merges, "
+               "quantized models, sizes, "
                "seeds, hashes and versions. Scores are computed again from the predictions.",
     .example = "biomistral report demo-out/stories --out report.html",
     .positionals = {{"RUN", "run folder, or stage folder", true, true}},

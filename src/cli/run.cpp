@@ -9,10 +9,12 @@ namespace {
 const RegisterVerb run_verb{{
     .name = "run",
     .summary = "every stage of a recipe, resumable: corpus, pretrain, merge, quantize, evaluate, report",
-    .details =
-        "A recipe is YAML: a base model and a list of stages, each a verb of this program with its flags as keys.\n"
-        "A stage refers to another by name (`model: pretrain`). Each stage gets a folder below OUT. Run the same\n"
-        "command again after an interruption: finished stages are skipped, the one cut off goes on where it was.",
+    .details = "A recipe is YAML: a base model and a list of stages, each a verb of this program with its "
+               "flags as keys.\n"
+               "A stage refers to another by name (`model: pretrain`). Each stage gets a folder below OUT. "
+               "Run the same\n"
+               "command again after an interruption: finished stages are skipped, the one cut off goes on "
+               "where it was.",
     .example = "biomistral run recipes/demo.yaml demo-out",
     .positionals = {{"RECIPE", "YAML file"}, {"OUT", "folder for all stages"}},
     .run = [](const Invocation& call) -> Result<Outcome> {

@@ -18,7 +18,8 @@ void describe(Fields& fields, TokenizeOptions& o) {
   fields.add("no-special", o.no_special, "add no BOS/EOS", {.negatable = false});
   fields.add("parse-special", o.parse_special, "turn special strings in the text into control tokens",
              {.negatable = false});
-  fields.add("offsets", o.offsets, "also give [start, end) of each token in Unicode code points", {.negatable = false});
+  fields.add("offsets", o.offsets, "also give [start, end) of each token in Unicode code points",
+             {.negatable = false});
   fields.add("chat", o.chat, "lines hold {\"messages\": […]}; render the chat template, give text and ids",
              {.negatable = false});
   fields.add("template", o.template_file, "file with a Jinja chat template instead of the model's own");
@@ -67,9 +68,11 @@ const RegisterVerb verb{{
     .name = "tokenize",
     .summary = "JSON lines {\"text\"} on standard input → {\"ids\"}, in order",
     .details =
-        "MODEL may be a model folder, a bare tokenizer.json or tokenizer.model, or a .gguf file. Special strings such\n"
+        "MODEL may be a model folder, a bare tokenizer.json or tokenizer.model, or a .gguf file. Special "
+        "strings such\n"
         "as <s> in the text stay plain text unless --parse-special is given. With --chat a line holds\n"
-        "{\"messages\":[{\"role\":…,\"content\":…}],\"add_generation_prompt\":true}. A bad line is answered by\n"
+        "{\"messages\":[{\"role\":…,\"content\":…}],\"add_generation_prompt\":true}. A bad line is answered "
+        "by\n"
         "{\"error\"} in its place, and the exit code is then 3.",
     .example = R"(echo '{"text":"Hello world"}' | biomistral tokenize model/ --offsets)",
     .positionals = {{"MODEL", "model folder, tokenizer.json, tokenizer.model or .gguf"}},
@@ -80,7 +83,8 @@ const RegisterVerb verb{{
       if (!options.template_file.empty()) {
         BM_TRY(source, read_file(options.template_file));
       }
-      return answer_lines(call.common, [&](const Json& request) { return answer_text(*tokenizer, request, source); });
+      return answer_lines(call.common,
+                          [&](const Json& request) { return answer_text(*tokenizer, request, source); });
     },
 }};
 

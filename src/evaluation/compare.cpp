@@ -14,8 +14,10 @@
 namespace bm {
 
 void describe(Fields& fields, CompareOptions& o) {
-  fields.add("data", o.data, "text file, or JSON lines with \"text\" or \"ids\"; without it only weights are compared");
-  fields.add("window", o.window, "tokens the models see at once; 0 = their positions, at most 2048", {.unit = "tokens"});
+  fields.add("data", o.data,
+             "text file, or JSON lines with \"text\" or \"ids\"; without it only weights are compared");
+  fields.add("window", o.window, "tokens the models see at once; 0 = their positions, at most 2048",
+             {.unit = "tokens"});
   fields.add("arith", o.arithmetic, "arithmetic; auto = fast for quantized models, else exact",
              {.choices = {"auto", "exact", "bf16", "fast"}});
   fields.add("names", o.names, "names of the models in the results, in order");
@@ -33,8 +35,8 @@ struct Position {
   bool same_top = false;
 };
 
-Position compare_rows(const float* reference, const float* model, int64_t vocab, double reference_lse, double model_lse,
-                      int32_t target) {
+Position compare_rows(const float* reference, const float* model, int64_t vocab, double reference_lse,
+                      double model_lse, int32_t target) {
   Position out;
   double kl = 0;
   for (int64_t i = 0; i < vocab; ++i) {
@@ -43,7 +45,8 @@ Position compare_rows(const float* reference, const float* model, int64_t vocab,
     kl += std::exp(log_p) * (log_p - (static_cast<double>(model[i]) - model_lse));
   }
   out.kl = std::max(kl, 0.0);
-  out.same_top = std::max_element(reference, reference + vocab) - reference == std::max_element(model, model + vocab) - model;
+  out.same_top = std::max_element(reference, reference + vocab) - reference ==
+                 std::max_element(model, model + vocab) - model;
   if (target >= 0) {
     out.reference_nll = reference_lse - static_cast<double>(reference[target]);
     out.model_nll = model_lse - static_cast<double>(model[target]);
@@ -52,7 +55,8 @@ Position compare_rows(const float* reference, const float* model, int64_t vocab,
 }
 
 // Logits of the next `tokens` behind a cache: [tokens, vocab].
-Status segment_logits(const Model& model, std::span<const int32_t> tokens, KvCache& cache, std::vector<float>& out) {
+Status segment_logits(const Model& model, std::span<const int32_t> tokens, KvCache& cache,
+                      std::vector<float>& out) {
   std::vector<int64_t> rows(tokens.size());
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int64_t>(i);
   int64_t vocab = model.config().vocab;
@@ -66,7 +70,10 @@ Status segment_logits(const Model& model, std::span<const int32_t> tokens, KvCac
 class Comparer {
  public:
   Comparer(const Model& reference, const Model& model, int64_t window)
-      : reference_(reference), model_(model), reference_cache_(reference.config(), window), model_cache_(model.config(), window) {}
+      : reference_(reference),
+        model_(model),
+        reference_cache_(reference.config(), window),
+        model_cache_(model.config(), window) {}
 
   Status window(std::span<const int32_t> tokens) {
     reference_cache_.truncate(0);
@@ -86,8 +93,8 @@ class Comparer {
       parallel_for(static_cast<size_t>(count), [&](size_t i) {
         auto row = static_cast<int64_t>(i);
         positions_[base + i] =
-            compare_rows(reference_logits_.data() + row * vocab, model_logits_.data() + row * vocab, vocab, reference_lse[i],
-                         model_lse[i], tokens[static_cast<size_t>(begin + row + 1)]);
+            compare_rows(reference_logits_.data() + row * vocab, model_logits_.data() + row * vocab, vocab,
+                         reference_lse[i], model_lse[i], tokens[static_cast<size_t>(begin + row + 1)]);
       });
     }
     return {};
@@ -131,12 +138,14 @@ Result<DistributionComparison> compare_distributions(const Model& reference, con
                                                      std::span<const TextIds> documents, int64_t window) {
   if (reference.config().vocab != model.config().vocab) {
     return bad_input("the vocabularies differ: " + std::to_string(reference.config().vocab) + " and " +
-                     std::to_string(model.config().vocab) + " tokens", "Only models of one tokenizer can be compared token by token.");
+                         std::to_string(model.config().vocab) + " tokens",
+                     "Only models of one tokenizer can be compared token by token.");
   }
   int64_t smallest = std::min(default_window(reference.config()), default_window(model.config()));
   if (window == 0) window = smallest;
   for (int64_t positions : {reference.config().max_positions, model.config().max_positions}) {
-    if (window < 2 || (positions > 0 && window > positions)) return bad_input("--window must lie between 2 and the models' positions");
+    if (window < 2 || (positions > 0 && window > positions))
+      return bad_input("--window must lie between 2 and the models' positions");
   }
   auto windows = plan_windows(documents, window, window);
   Comparer comparer(reference, model, window);
@@ -144,7 +153,8 @@ Result<DistributionComparison> compare_distributions(const Model& reference, con
   for (const TextWindow& one : windows) {
     if (stop_requested()) return interrupted_error("comparing models");
     std::span<const int32_t> ids(documents[one.document].ids);
-    BM_CHECK_OK(comparer.window(ids.subspan(static_cast<size_t>(one.begin), static_cast<size_t>(one.end - one.begin))));
+    BM_CHECK_OK(comparer.window(
+        ids.subspan(static_cast<size_t>(one.begin), static_cast<size_t>(one.end - one.begin))));
     progress.advance();
   }
   if (comparer.empty()) return bad_input("there is nothing to compare: no text has two tokens");
@@ -154,13 +164,15 @@ Result<DistributionComparison> compare_distributions(const Model& reference, con
 Result<WeightComparison> compare_weights(const std::string& reference, const std::string& model) {
   BM_TRY(OpenedModel left, open_model(reference));
   BM_TRY(OpenedModel right, open_model(model));
-  std::vector<WeightSpec> specs = expected_weights(left.source.config()), others = expected_weights(right.source.config());
+  std::vector<WeightSpec> specs = expected_weights(left.source.config()),
+                          others = expected_weights(right.source.config());
   WeightComparison out;
   double squares = 0, reference_squares = 0;
   Progress progress("compare weights", "tensors", specs.size());
   for (const WeightSpec& spec : specs) {
     progress.advance();
-    auto other = std::find_if(others.begin(), others.end(), [&](const WeightSpec& o) { return o.name == spec.name; });
+    auto other =
+        std::find_if(others.begin(), others.end(), [&](const WeightSpec& o) { return o.name == spec.name; });
     if (other == others.end() || other->shape != spec.shape) {
       out.skipped.push_back(spec.name);
       continue;
@@ -188,7 +200,8 @@ Result<WeightComparison> compare_weights(const std::string& reference, const std
     reference_squares += reference_sum;
   }
   for (const WeightSpec& spec : others) {
-    bool known = std::any_of(specs.begin(), specs.end(), [&](const WeightSpec& o) { return o.name == spec.name; });
+    bool known =
+        std::any_of(specs.begin(), specs.end(), [&](const WeightSpec& o) { return o.name == spec.name; });
     if (!known) out.skipped.push_back(spec.name);
   }
   out.relative_error = reference_squares > 0 ? std::sqrt(squares / reference_squares) : 0;
@@ -196,7 +209,8 @@ Result<WeightComparison> compare_weights(const std::string& reference, const std
 }
 
 Result<std::vector<ModelComparison>> compare_models(const CompareOptions& options, int64_t limit) {
-  if (options.reference.empty() || options.models.empty()) return bad_input("a reference and at least one model are needed");
+  if (options.reference.empty() || options.models.empty())
+    return bad_input("a reference and at least one model are needed");
   std::vector<ModelComparison> out;
   std::shared_ptr<const Model> base;
   std::vector<TextIds> documents;
@@ -242,7 +256,11 @@ Result<CompareReport> compare(const CompareOptions& options, const CommonOptions
   Fields fields;
   CompareOptions copy = options;
   describe(fields, copy);
-  StageIdentity identity{.verb = "compare", .options = fields.dump_identity(), .inputs = {}, .seed = common.seed_or(0), .mode = common.mode};
+  StageIdentity identity{.verb = "compare",
+                         .options = fields.dump_identity(),
+                         .inputs = {},
+                         .seed = common.seed_or(0),
+                         .mode = common.mode};
   identity.options.set("limit", common.limit);
   std::vector<std::pair<std::string, std::string>> inputs = {{"reference", options.reference}};
   for (const std::string& path : options.models) inputs.emplace_back("model", path);
@@ -283,14 +301,19 @@ Json comparison_json(const std::string& reference, std::span<const ModelComparis
       const auto& w = one.weights;
       Json skipped = Json::array();
       for (const std::string& name : w.skipped) skipped.push_back(name);
-      entry.set("weights", Json::object({{"tensors", w.tensors}, {"parameters", w.parameters}, {"changed", w.changed},
-                                         {"relative_error", number(w.relative_error)}, {"max_difference", number(w.max_difference)},
-                                         {"worst_tensor", w.worst_tensor}, {"worst_relative_error", number(w.worst_relative_error)},
+      entry.set("weights", Json::object({{"tensors", w.tensors},
+                                         {"parameters", w.parameters},
+                                         {"changed", w.changed},
+                                         {"relative_error", number(w.relative_error)},
+                                         {"max_difference", number(w.max_difference)},
+                                         {"worst_tensor", w.worst_tensor},
+                                         {"worst_relative_error", number(w.worst_relative_error)},
                                          {"skipped", skipped}}));
     }
     models.push_back(std::move(entry));
   }
-  return Json::object({{"reference", reference}, {"models", models}, {"kl_unit", "nats, KL(reference || model)"}});
+  return Json::object(
+      {{"reference", reference}, {"models", models}, {"kl_unit", "nats, KL(reference || model)"}});
 }
 
 }  // namespace bm

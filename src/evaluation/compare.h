@@ -25,15 +25,15 @@ struct CompareOptions {
   std::string data;                 // as PerplexityOptions; empty: weights only
   int64_t window = 0;               // as PerplexityOptions; windows do not overlap
   std::string arithmetic = "auto";
-  bool weights = true;              // compare the weights too
+  bool weights = true;  // compare the weights too
 };
 void describe(Fields& fields, CompareOptions& options);
 
 struct DistributionComparison {
   int64_t positions = 0;
-  double reference_nll = 0, model_nll = 0;               // mean −ln p, exact average
-  double kl_mean = 0, kl_99 = 0, kl_max = 0;             // nats
-  double top_agreement = 0;                              // share of positions
+  double reference_nll = 0, model_nll = 0;    // mean −ln p, exact average
+  double kl_mean = 0, kl_99 = 0, kl_max = 0;  // nats
+  double top_agreement = 0;                   // share of positions
 };
 // Both models run in step over segments of a window, so that no more than 64 rows of logits of each are
 // held. bad_input: different vocabularies, ids outside them, nothing to compare.
@@ -42,9 +42,9 @@ Result<DistributionComparison> compare_distributions(const Model& reference, con
 
 struct WeightComparison {
   int64_t tensors = 0, parameters = 0, changed = 0;
-  double relative_error = 0;   // √(Σ(w − r)² / Σr²) over all compared weights
+  double relative_error = 0;  // √(Σ(w − r)² / Σr²) over all compared weights
   double max_difference = 0;
-  std::string worst_tensor;    // largest relative error of its own
+  std::string worst_tensor;  // largest relative error of its own
   double worst_relative_error = 0;
   std::vector<std::string> skipped;  // in one only, or of another shape
 };

@@ -12,7 +12,8 @@ namespace bm {
 
 void describe(Fields& fields, PerplexityOptions& o) {
   fields.add("data", o.data, "text file, or JSON lines with \"text\" or \"ids\" (.gz and .zst too)");
-  fields.add("window", o.window, "tokens the model sees at once; 0 = its positions, at most 2048", {.unit = "tokens"});
+  fields.add("window", o.window, "tokens the model sees at once; 0 = its positions, at most 2048",
+             {.unit = "tokens"});
   fields.add("stride", o.stride, "step from window to window; 0 = the window", {.unit = "tokens"});
   fields.add("average", o.average, "rule of averaging that \"perplexity\" follows",
              {.choices = {"exact", "hf-page", "window-means"}});
@@ -54,7 +55,8 @@ Result<std::vector<std::string>> text_files(const std::string& path) {
   if (!is_directory(path)) return std::vector<std::string>{path};
   BM_TRY(auto files, list_files(path));
   std::erase_if(files, [](const std::string& file) { return !starts_with(path_name(file), "articles-"); });
-  if (files.empty()) return bad_input("the folder holds no articles-*.jsonl", "Name a text file or a corpus folder.").in(path);
+  if (files.empty())
+    return bad_input("the folder holds no articles-*.jsonl", "Name a text file or a corpus folder.").in(path);
   return files;
 }
 
@@ -65,7 +67,8 @@ bool is_json_lines(const std::string& path) {
 }  // namespace
 
 // Adds the documents of one file.
-static Status read_text_file(const std::string& path, const Tokenizer* tokenizer, int64_t limit, std::vector<TextIds>& out) {
+static Status read_text_file(const std::string& path, const Tokenizer* tokenizer, int64_t limit,
+                             std::vector<TextIds>& out) {
   if (!is_json_lines(path)) {
     BM_TRY(std::string text, read_file(path));
     auto ids = text_ids(text, tokenizer);
@@ -86,7 +89,8 @@ static Status read_text_file(const std::string& path, const Tokenizer* tokenizer
   return {};
 }
 
-Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer, int64_t limit) {
+Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer,
+                                           int64_t limit) {
   std::vector<TextIds> out;
   BM_TRY(auto files, text_files(path));
   for (const std::string& file : files) BM_CHECK_OK(read_text_file(file, tokenizer, limit, out));
@@ -115,8 +119,8 @@ std::vector<TextWindow> plan_windows(std::span<const TextIds> documents, int64_t
 namespace {
 
 // Mean losses of windows [first, last), computed as one ragged batch.
-Status score_windows(const Model& model, std::span<const TextIds> documents, std::span<const TextWindow> windows,
-                     std::span<double> sums) {
+Status score_windows(const Model& model, std::span<const TextIds> documents,
+                     std::span<const TextWindow> windows, std::span<double> sums) {
   std::vector<SequenceInput> batch;
   std::vector<std::vector<int64_t>> rows(windows.size());
   std::vector<size_t> of_batch;
@@ -125,7 +129,9 @@ Status score_windows(const Model& model, std::span<const TextIds> documents, std
     for (int64_t t = window.first_target; t < window.end; ++t) rows[i].push_back(t - 1 - window.begin);
     if (rows[i].empty()) continue;
     std::span<const int32_t> ids(documents[window.document].ids);
-    batch.push_back({ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin)), nullptr, rows[i]});
+    batch.push_back(
+        {ids.subspan(static_cast<size_t>(window.begin), static_cast<size_t>(window.end - window.begin)),
+         nullptr, rows[i]});
     of_batch.push_back(i);
   }
   if (batch.empty()) return {};
@@ -143,17 +149,20 @@ Status score_windows(const Model& model, std::span<const TextIds> documents, std
   });
 }
 
-Status check_documents(const Model& model, std::span<const TextIds> documents, int64_t window, int64_t stride) {
+Status check_documents(const Model& model, std::span<const TextIds> documents, int64_t window,
+                       int64_t stride) {
   if (window < 2) return bad_input("--window must be at least 2 tokens");
   int64_t positions = model.config().max_positions;
   if (positions > 0 && window > positions) {
-    return bad_input("--window " + std::to_string(window) + " is beyond the model's " + std::to_string(positions) + " positions");
+    return bad_input("--window " + std::to_string(window) + " is beyond the model's " +
+                     std::to_string(positions) + " positions");
   }
   if (stride < 1 || stride > window) return bad_input("--stride must lie between 1 and the window");
   for (size_t d = 0; d < documents.size(); ++d) {
     for (int32_t id : documents[d].ids) {
       if (id < 0 || id >= model.config().vocab) {
-        return bad_input("document " + std::to_string(d) + " holds the id " + std::to_string(id) + ", outside the model's vocabulary");
+        return bad_input("document " + std::to_string(d) + " holds the id " + std::to_string(id) +
+                         ", outside the model's vocabulary");
       }
     }
   }
@@ -175,12 +184,14 @@ Result<PerplexityResult> perplexity_of(const Model& model, std::span<const TextI
   for (size_t first = 0; first < windows.size();) {
     size_t last = first;
     int64_t tokens = 0;
-    while (last < windows.size() && (last == first || tokens + windows[last].end - windows[last].begin <= batch_tokens)) {
+    while (last < windows.size() &&
+           (last == first || tokens + windows[last].end - windows[last].begin <= batch_tokens)) {
       tokens += windows[last].end - windows[last].begin;
       ++last;
     }
     if (stop_requested()) return interrupted_error("computing perplexity");
-    BM_CHECK_OK(score_windows(model, documents, std::span(windows).subspan(first, last - first), std::span(sums).subspan(first, last - first)));
+    BM_CHECK_OK(score_windows(model, documents, std::span(windows).subspan(first, last - first),
+                              std::span(sums).subspan(first, last - first)));
     progress.advance(last - first);
     first = last;
   }
@@ -211,13 +222,17 @@ Result<PerplexityResult> perplexity_of(const Model& model, std::span<const TextI
 
 Json perplexity_json(const PerplexityResult& result, const std::string& average) {
   auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
-  double mean = average == "hf-page" ? result.hf_page : average == "window-means" ? result.window_means : result.exact;
+  double mean = average == "hf-page"        ? result.hf_page
+                : average == "window-means" ? result.window_means
+                                            : result.exact;
   Json out = Json::object();
   out.set("perplexity", number(std::exp(mean)));
   out.set("mean_nll", number(mean));
   double bits = result.nll / std::log(2.0) / static_cast<double>(result.scored_bytes);
   out.set("bits_per_byte", result.scored_bytes > 0 ? number(bits) : Json(nullptr));
-  out.set("protocol", Json::object({{"average", average.empty() ? "exact" : average}, {"window", result.window}, {"stride", result.stride}}));
+  out.set("protocol", Json::object({{"average", average.empty() ? "exact" : average},
+                                    {"window", result.window},
+                                    {"stride", result.stride}}));
   out.set("perplexity_by_average", Json::object({{"exact", number(std::exp(result.exact))},
                                                  {"hf-page", number(std::exp(result.hf_page))},
                                                  {"window-means", number(std::exp(result.window_means))}}));

@@ -36,15 +36,16 @@ struct TextIds {
   std::vector<int32_t> ids;
   int64_t scored_bytes = 0;
 };
-// Every line of JSON lines is a document of its own; any other file is one; of a corpus folder, its articles. BOS as the tokenizer adds it;
-// the first id of a document is never scored. limit: documents, 0 = all.
-Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer, int64_t limit);
+// Every line of JSON lines is a document of its own; any other file is one; of a corpus folder, its articles.
+// BOS as the tokenizer adds it; the first id of a document is never scored. limit: documents, 0 = all.
+Result<std::vector<TextIds>> read_text_ids(const std::string& path, const Tokenizer* tokenizer,
+                                           int64_t limit);
 
 struct TextWindow {
   size_t document = 0;
   int64_t begin = 0, end = 0;  // tokens of the document
-  int64_t first_target = 0;    // targets are first_target … end − 1, each predicted by the token before it
-  int64_t new_tokens = 0;      // tokens no earlier window held (HF's trg_len)
+  int64_t first_target = 0;  // targets are first_target … end − 1, each predicted by the token before it
+  int64_t new_tokens = 0;    // tokens no earlier window held (HF's trg_len)
 };
 std::vector<TextWindow> plan_windows(std::span<const TextIds> documents, int64_t window, int64_t stride);
 // What 0 stands for in the options.
@@ -53,7 +54,7 @@ int64_t default_window(const ModelConfig& config);
 struct PerplexityResult {
   int64_t documents = 0, tokens = 0, windows = 0, scored_tokens = 0, scored_bytes = 0;
   int64_t window = 0, stride = 0;
-  double nll = 0;            // Σ −ln p of the scored tokens
+  double nll = 0;                                   // Σ −ln p of the scored tokens
   double exact = 0, hf_page = 0, window_means = 0;  // mean −ln p by each rule; NaN without tokens
   std::vector<double> window_losses;                // mean −ln p of each window's targets
 };

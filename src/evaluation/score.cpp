@@ -21,7 +21,8 @@ void describe(Fields& fields, ScoreOptions& o) {
   fields.add("out", o.out, "file of answers instead of standard output");
   fields.add("arith", o.arithmetic, "arithmetic; auto = fast for quantized models, else exact",
              {.choices = {"auto", "exact", "bf16", "fast"}});
-  fields.add("truncate", o.truncate, "what to do with prompts that are too long", {.choices = {"none", "left"}});
+  fields.add("truncate", o.truncate, "what to do with prompts that are too long",
+             {.choices = {"none", "left"}});
   fields.add("max-length", o.max_length, "longest input of the model; 0 = its positions", {.unit = "tokens"});
   fields.add("kv-memory", o.kv_memory, "ceiling of all key/value caches; 0 = 2G",
              {.unit = "bytes", .result_neutral = true});
@@ -97,7 +98,8 @@ class Scorer {
     for (size_t i = 0; i < ids.size(); ++i) {
       if (ids[i] >= 0 && ids[i] < model_.config().vocab) continue;
       return bad_input(std::string(what) + " holds the id " + std::to_string(ids[i]) + " at position " +
-                       std::to_string(i) + "; the model's ids are 0…" + std::to_string(model_.config().vocab - 1));
+                       std::to_string(i) + "; the model's ids are 0…" +
+                       std::to_string(model_.config().vocab - 1));
     }
     return {};
   }
@@ -105,7 +107,8 @@ class Scorer {
   Status check_length(int64_t dropped) const {
     if (dropped == 0 || options_.truncate == "left") return {};
     return bad_input("the input is " + std::to_string(dropped) + " tokens longer than the model's " +
-                     std::to_string(max_length_), "Shorten it, or cut it with --truncate left.");
+                         std::to_string(max_length_),
+                     "Shorten it, or cut it with --truncate left.");
   }
 
   // Where the logits of an input go; equal inputs become one.
@@ -127,7 +130,8 @@ class Scorer {
       return bad_input("a request needs either \"prompt\" or \"prompt_ids\"");
     }
     if (request.prompt && !model_.tokenizer()) {
-      return bad_input("the model has no tokenizer, so text cannot be scored", "Give prompt_ids and continuation_ids.");
+      return bad_input("the model has no tokenizer, so text cannot be scored",
+                       "Give prompt_ids and continuation_ids.");
     }
     if (request.next < 0) return bad_input("\"next\" must not be negative");
     std::vector<EncodedPair> pairs;
@@ -141,7 +145,8 @@ class Scorer {
     for (const EncodedPair& pair : pairs) {
       BM_CHECK_OK(check_length(scoring_input(pair.context, pair.continuation, max_length_).dropped));
     }
-    bool whole_prompt = request.next > 0 || request.token_logprobs || !options_.logits.empty() || pairs.empty();
+    bool whole_prompt =
+        request.next > 0 || request.token_logprobs || !options_.logits.empty() || pairs.empty();
     if (whole_prompt) BM_CHECK_OK(plan_prompt(i, std::move(prompt)));
     for (size_t k = 0; k < pairs.size(); ++k) plan_continuation(i, k, pairs[k]);
     return {};
@@ -156,7 +161,8 @@ class Scorer {
     }
     for (const auto& ids : request.continuation_ids) {
       if (!request.prompt_ids) return bad_input("\"continuation_ids\" need \"prompt_ids\"");
-      if (request.prompt_ids->empty()) return bad_input("\"prompt_ids\" is empty: a continuation needs a token before it");
+      if (request.prompt_ids->empty())
+        return bad_input("\"prompt_ids\" is empty: a continuation needs a token before it");
       pairs.push_back({*request.prompt_ids, ids});
     }
     for (size_t k = 0; k < pairs.size(); ++k) {
@@ -164,7 +170,8 @@ class Scorer {
       BM_CHECK_OK(check_ids(pairs[k].continuation, "a continuation"));
       auto length = static_cast<int64_t>(pairs[k].continuation.size());
       if (length == 0) return bad_input("continuation " + std::to_string(k) + " is empty: it has no tokens");
-      if (length > max_length_) return bad_input("continuation " + std::to_string(k) + " alone is longer than the model's input");
+      if (length > max_length_)
+        return bad_input("continuation " + std::to_string(k) + " alone is longer than the model's input");
     }
     return pairs;
   }
@@ -186,12 +193,16 @@ class Scorer {
     if (request.token_logprobs) {
       answer.token_logprobs.resize(static_cast<size_t>(length) - 1);
       for (int64_t t = 0; t + 1 < length; ++t) {
-        input.rows[t].push_back({Want::Kind::prompt_token, i, 0, input.tokens[static_cast<size_t>(t) + 1], t});
+        input.rows[t].push_back(
+            {Want::Kind::prompt_token, i, 0, input.tokens[static_cast<size_t>(t) + 1], t});
       }
     }
     if (file && options_.all_logits) {
-      std::string name = request.id.is_string() ? request.id.as_string() : request.id.is_null() ? std::to_string(i) : request.id.dump();
-      for (int64_t t = 0; t < length; ++t) input.rows[t].push_back({Want::Kind::all_logits, i, tensors_.size(), 0, t});
+      std::string name = request.id.is_string() ? request.id.as_string()
+                         : request.id.is_null() ? std::to_string(i)
+                                                : request.id.dump();
+      for (int64_t t = 0; t < length; ++t)
+        input.rows[t].push_back({Want::Kind::all_logits, i, tensors_.size(), 0, t});
       tensors_.push_back({std::move(name), length});
     }
     return {};
@@ -205,7 +216,8 @@ class Scorer {
     answers_[i].continuations[k] = {count, 0, true};
     Input& input = input_of(std::move(scored.tokens));
     for (int64_t t = 0; t < count; ++t) {
-      input.rows[first + t].push_back({Want::Kind::continuation, i, k, pair.continuation[static_cast<size_t>(t)]});
+      input.rows[first + t].push_back(
+          {Want::Kind::continuation, i, k, pair.continuation[static_cast<size_t>(t)]});
     }
   }
 
@@ -217,11 +229,13 @@ class Scorer {
     std::unordered_set<std::string> names;
     for (const auto& tensor : tensors_) {
       if (!names.insert(tensor.name).second) {
-        return bad_input("two requests have the id \"" + tensor.name + "\", so their logits would share a name",
-                         "Give every request its own id.");
+        return bad_input(
+            "two requests have the id \"" + tensor.name + "\", so their logits would share a name",
+            "Give every request its own id.");
       }
     }
-    BM_TRY(LogitsFile file, LogitsFile::create(options_.logits, static_cast<int64_t>(requests_.size()), model_.config().vocab, tensors_));
+    BM_TRY(LogitsFile file, LogitsFile::create(options_.logits, static_cast<int64_t>(requests_.size()),
+                                               model_.config().vocab, tensors_));
     file_.emplace(std::move(file));
     return {};
   }
@@ -271,10 +285,18 @@ class Scorer {
           answer.continuations[want.part].logprob += logprob;
           answer.continuations[want.part].greedy &= want.target == best;
           break;
-        case Want::Kind::next: top_tokens(logits, normalizer, requests_[want.request].next, answer.next); break;
-        case Want::Kind::prompt_token: answer.token_logprobs[static_cast<size_t>(want.token)] = logprob; break;
-        case Want::Kind::last_logits: BM_CHECK_OK(file_->write_last(static_cast<int64_t>(want.request), logits)); break;
-        case Want::Kind::all_logits: BM_CHECK_OK(file_->write_row(want.part, want.token, logits)); break;
+        case Want::Kind::next:
+          top_tokens(logits, normalizer, requests_[want.request].next, answer.next);
+          break;
+        case Want::Kind::prompt_token:
+          answer.token_logprobs[static_cast<size_t>(want.token)] = logprob;
+          break;
+        case Want::Kind::last_logits:
+          BM_CHECK_OK(file_->write_last(static_cast<int64_t>(want.request), logits));
+          break;
+        case Want::Kind::all_logits:
+          BM_CHECK_OK(file_->write_row(want.part, want.token, logits));
+          break;
       }
     }
     return {};

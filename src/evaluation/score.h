@@ -44,23 +44,23 @@ struct NextToken {
 };
 
 struct ScoreAnswer {
-  std::string error;             // "" or why there is no answer
-  int64_t prompt_tokens = 0;     // before truncation; of the context when there are continuations
-  int64_t dropped_tokens = 0;    // cut off on the left (the most that any of its inputs lost)
+  std::string error;           // "" or why there is no answer
+  int64_t prompt_tokens = 0;   // before truncation; of the context when there are continuations
+  int64_t dropped_tokens = 0;  // cut off on the left (the most that any of its inputs lost)
   std::vector<ContinuationScore> continuations;
-  std::vector<NextToken> next;   // likeliest first, ties by lowest id
+  std::vector<NextToken> next;         // likeliest first, ties by lowest id
   std::vector<double> token_logprobs;  // of prompt tokens 1 …; one less than the tokens kept
 };
 
 struct ScoreOptions {
-  std::string in, out;               // files; "" = standard input and output (cli/)
-  std::string arithmetic = "auto";   // exact, bf16, fast; auto: fast for quantized models, else exact
-  std::string truncate = "none";     // left: keep the end of what is too long
-  int64_t max_length = 0;            // tokens of one model input; 0 = the model's positions
-  ByteSize kv_memory;                // of key/value caches; 0 = 2 GB
-  std::string logits;                // safetensors file to write
-  bool all_logits = false;           // one tensor per request in it, too
-  std::string base;                  // base model of an adapter folder
+  std::string in, out;              // files; "" = standard input and output (cli/)
+  std::string arithmetic = "auto";  // exact, bf16, fast; auto: fast for quantized models, else exact
+  std::string truncate = "none";    // left: keep the end of what is too long
+  int64_t max_length = 0;           // tokens of one model input; 0 = the model's positions
+  ByteSize kv_memory;               // of key/value caches; 0 = 2 GB
+  std::string logits;               // safetensors file to write
+  bool all_logits = false;          // one tensor per request in it, too
+  std::string base;                 // base model of an adapter folder
 };
 void describe(Fields& fields, ScoreOptions& options);
 

@@ -41,8 +41,9 @@ Status read_request(const Json& json, ScoreRequest& request) {
         }
       }
     } else {
-      return bad_input("the key \"" + key + "\" is not known",
-                       "Known: id, prompt, continuations, prompt_ids, continuation_ids, next, token_logprobs.");
+      return bad_input(
+          "the key \"" + key + "\" is not known",
+          "Known: id, prompt, continuations, prompt_ids, continuation_ids, next, token_logprobs.");
     }
   }
   return {};
@@ -82,7 +83,8 @@ Json score_answer_json(const ScoreRequest& request, const ScoreAnswer& answer, c
   if (with_continuations) {
     Json list = Json::array();
     for (const ContinuationScore& score : answer.continuations) {
-      list.push_back(Json::object({{"tokens", score.tokens}, {"logprob", number(score.logprob)}, {"greedy", score.greedy}}));
+      list.push_back(Json::object(
+          {{"tokens", score.tokens}, {"logprob", number(score.logprob)}, {"greedy", score.greedy}}));
     }
     out.set("continuations", std::move(list));
   }

@@ -32,7 +32,9 @@ Status LogitsFile::write_at(uint64_t tensor_offset, int64_t row, const float* va
   return file_->write_at(tensor_offset + static_cast<uint64_t>(row) * width, std::as_bytes(span));
 }
 
-Status LogitsFile::write_last(int64_t request, const float* row) { return write_at(offsets_[0], request, row); }
+Status LogitsFile::write_last(int64_t request, const float* row) {
+  return write_at(offsets_[0], request, row);
+}
 Status LogitsFile::write_row(size_t tensor, int64_t token, const float* row) {
   return write_at(offsets_[tensor + 1], token, row);
 }

@@ -44,7 +44,8 @@ std::vector<size_t> TensorProblem::others() const {
 
 double TensorProblem::q(double value) const {
   if (!switches.float_scalars) return value;
-  return with_rounding(working, [&](auto rounding) { return static_cast<double>(rounding.r(static_cast<float>(value))); });
+  return with_rounding(
+      working, [&](auto rounding) { return static_cast<double>(rounding.r(static_cast<float>(value))); });
 }
 
 int64_t row_block(int64_t row) { return row * std::max<int64_t>(1, merge_block / std::max<int64_t>(1, row)); }
@@ -71,19 +72,31 @@ float* merge_scratch(size_t slot, int64_t size) {
 
 Result<BlockFunction> prepare_merge(const TensorProblem& problem) {
   switch (problem.method->kind) {
-    case MethodKind::passthrough: return prepare_passthrough(problem);
-    case MethodKind::linear: return prepare_linear(problem);
-    case MethodKind::slerp: return prepare_slerp(problem);
-    case MethodKind::task_vectors: return prepare_task_vectors(problem);
-    case MethodKind::nuslerp: return prepare_nuslerp(problem);
-    case MethodKind::model_stock: return prepare_model_stock(problem);
-    case MethodKind::sce: return prepare_sce(problem);
-    case MethodKind::nearswap: return prepare_nearswap(problem);
-    case MethodKind::multislerp: return prepare_multislerp(problem);
-    case MethodKind::karcher: return prepare_karcher(problem);
-    case MethodKind::arcee_fusion: return prepare_arcee_fusion(problem);
+    case MethodKind::passthrough:
+      return prepare_passthrough(problem);
+    case MethodKind::linear:
+      return prepare_linear(problem);
+    case MethodKind::slerp:
+      return prepare_slerp(problem);
+    case MethodKind::task_vectors:
+      return prepare_task_vectors(problem);
+    case MethodKind::nuslerp:
+      return prepare_nuslerp(problem);
+    case MethodKind::model_stock:
+      return prepare_model_stock(problem);
+    case MethodKind::sce:
+      return prepare_sce(problem);
+    case MethodKind::nearswap:
+      return prepare_nearswap(problem);
+    case MethodKind::multislerp:
+      return prepare_multislerp(problem);
+    case MethodKind::karcher:
+      return prepare_karcher(problem);
+    case MethodKind::arcee_fusion:
+      return prepare_arcee_fusion(problem);
     case MethodKind::ram:
-    case MethodKind::ramplus_tl: return prepare_ram(problem);
+    case MethodKind::ramplus_tl:
+      return prepare_ram(problem);
   }
   return failed("method without an implementation");
 }

@@ -21,17 +21,26 @@ namespace bm {
 enum class Rounding { none, bf16, f16 };
 Rounding rounding_of(DType type);
 
-struct RoundNone { static float r(float x) { return x; } };
-struct RoundBf16 { static float r(float x) { return round_to_bf16(x); } };
-struct RoundF16 { static float r(float x) { return round_to_f16(x); } };
+struct RoundNone {
+  static float r(float x) { return x; }
+};
+struct RoundBf16 {
+  static float r(float x) { return round_to_bf16(x); }
+};
+struct RoundF16 {
+  static float r(float x) { return round_to_f16(x); }
+};
 
 // function(RoundX{}) for the rounding's type.
 template <class F>
 decltype(auto) with_rounding(Rounding rounding, F&& function) {
   switch (rounding) {
-    case Rounding::bf16: return function(RoundBf16{});
-    case Rounding::f16: return function(RoundF16{});
-    case Rounding::none: break;
+    case Rounding::bf16:
+      return function(RoundBf16{});
+    case Rounding::f16:
+      return function(RoundF16{});
+    case Rounding::none:
+      break;
   }
   return function(RoundNone{});
 }
@@ -65,16 +74,16 @@ class Source {
 struct TensorProblem {
   std::string name;
   Shape shape;
-  std::vector<Source> inputs;        // in listed order, base included
-  std::vector<std::string> models;   // their references
-  int base = -1;                     // index of the base, −1 = none
+  std::vector<Source> inputs;       // in listed order, base included
+  std::vector<std::string> models;  // their references
+  int base = -1;                    // index of the base, −1 = none
   const MethodInfo* method = nullptr;
-  std::map<std::string, double> parameters;                 // absent = not given
+  std::map<std::string, double> parameters;  // absent = not given
   std::vector<std::map<std::string, double>> per_input;
   Rounding working = Rounding::none;  // rounding after each operation
   ArithmeticSwitches switches;
   uint64_t seed = 0;
-  Mt19937* stream = nullptr;          // with mt19937_masks
+  Mt19937* stream = nullptr;  // with mt19937_masks
 
   int64_t count() const { return element_count(shape); }
   int64_t row() const { return shape.empty() ? 1 : shape.back(); }  // length of the last dimension

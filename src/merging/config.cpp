@@ -22,8 +22,9 @@ class Parser {
     if (!yaml_.is_object())
       return bad_input(yaml_.is_null() ? "the configuration is empty" : "the configuration is no mapping",
                        "It needs at least `merge_method` and one of `models`, `slices` or `modules`.");
-    note_unknown(yaml_, "", {"models", "slices", "modules", "merge_method", "base_model", "dtype", "out_dtype",
-                             "tokenizer_source", "tokenizer", "chat_template", "parameters", "name"});
+    note_unknown(yaml_, "",
+                 {"models", "slices", "modules", "merge_method", "base_model", "dtype", "out_dtype",
+                  "tokenizer_source", "tokenizer", "chat_template", "parameters", "name"});
     BM_CHECK_OK(method());
     BM_CHECK_OK(types());
     if (const Json* base = given(yaml_, "base_model")) {
@@ -45,7 +46,8 @@ class Parser {
   void note_unknown(const Json& object, const std::string& place, const std::vector<std::string>& known) {
     for (const Json::Member& member : object.members())
       if (std::find(known.begin(), known.end(), member.first) == known.end())
-        out_.unknown.push_back({member.first, place, member.second.line(), nearest_word(member.first, known)});
+        out_.unknown.push_back(
+            {member.first, place, member.second.line(), nearest_word(member.first, known)});
   }
 
   Status method() {
@@ -66,7 +68,8 @@ class Parser {
     if (!value) return std::optional<DType>{};
     std::optional<DType> dtype = value->is_string() ? dtype_from_user(value->as_string()) : std::nullopt;
     if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16 && *dtype != DType::bf16))
-      return at(*value, "unknown or unsupported type " + value->dump(), "Use bfloat16, float16 or float32.").in(std::string(key));
+      return at(*value, "unknown or unsupported type " + value->dump(), "Use bfloat16, float16 or float32.")
+          .in(std::string(key));
     return dtype;
   }
 
@@ -89,7 +92,8 @@ class Parser {
         std::vector<std::string> known;
         for (const auto* list : {&out_.method->global, &out_.method->per_input})
           for (const ParameterInfo& info : *list) known.push_back(info.name);
-        out_.unknown.push_back({member.first, place, member.second.line(), nearest_word(member.first, known)});
+        out_.unknown.push_back(
+            {member.first, place, member.second.line(), nearest_word(member.first, known)});
       }
     return parsed;
   }
@@ -104,7 +108,8 @@ class Parser {
       return bad_input(count ? "more than one of `models`, `slices` and `modules` is there"
                              : "none of `models`, `slices` and `modules` is there (or it is empty)",
                        "Exactly one of them says what to merge.");
-    if (const Json* modules = given(yaml_, "modules"); modules && modules->size() > 0) return module(*modules);
+    if (const Json* modules = given(yaml_, "modules"); modules && modules->size() > 0)
+      return module(*modules);
     return body(yaml_, "");
   }
 
@@ -141,8 +146,9 @@ class Parser {
       source.whole = true;
       slice.sources.push_back(std::move(source));
     }
-    bool listed = std::any_of(slice.sources.begin(), slice.sources.end(),
-                              [&](const SliceSource& s) { return out_.base_model && s.model == *out_.base_model; });
+    bool listed = std::any_of(slice.sources.begin(), slice.sources.end(), [&](const SliceSource& s) {
+      return out_.base_model && s.model == *out_.base_model;
+    });
     if (out_.base_model && !listed) {  // as the peer does: it takes part with the outer scopes' parameters
       SliceSource base;
       base.model = *out_.base_model;
@@ -154,7 +160,8 @@ class Parser {
     return {};
   }
 
-  Result<SliceSource> source_of(const Json& value, const std::string& place, const std::vector<std::string>& known) {
+  Result<SliceSource> source_of(const Json& value, const std::string& place,
+                                const std::vector<std::string>& known) {
     SliceSource source;
     source.line = value.line();
     if (!value.is_object()) return at(value, "is no mapping with `model`").in(place);
@@ -172,7 +179,8 @@ class Parser {
     if (!value.is_object()) return at(value, "is no mapping with `sources`").in(place);
     note_unknown(value, place, {"sources", "parameters", "base_model"});
     const Json& sources = value["sources"];
-    if (!sources.is_array() || sources.size() == 0) return at(value, "`sources` is missing or empty").in(place);
+    if (!sources.is_array() || sources.size() == 0)
+      return at(value, "`sources` is missing or empty").in(place);
     for (size_t i = 0; i < sources.size(); ++i) {
       std::string here = place + ".sources[" + std::to_string(i) + "]";
       BM_TRY(SliceSource source, source_of(sources[i], here, {"model", "layer_range", "parameters"}));
@@ -186,10 +194,12 @@ class Parser {
     BM_TRY(slice.parameters, scope(value, place + ".parameters"));
     for (const SliceSource& source : slice.sources)
       if (source.end - source.begin != slice.sources[0].end - slice.sources[0].begin)
-        return at(value, "the sources of a slice have different numbers of layers (" +
-                             std::to_string(slice.sources[0].end - slice.sources[0].begin) + " and " +
-                             std::to_string(source.end - source.begin) + ")",
-                  "All inputs to a slice must contain the same number of layers.").in(place);
+        return at(value,
+                  "the sources of a slice have different numbers of layers (" +
+                      std::to_string(slice.sources[0].end - slice.sources[0].begin) + " and " +
+                      std::to_string(source.end - source.begin) + ")",
+                  "All inputs to a slice must contain the same number of layers.")
+            .in(place);
     out_.slices.push_back(std::move(slice));
     return {};
   }
@@ -198,11 +208,13 @@ class Parser {
     const std::string cure = "Write `layer_range: [first, one past the last]`, e.g. [0, 32].";
     const Json* range = given(value, "layer_range");
     if (!range) return at(value, "is missing", cure);
-    if (!range->is_array() || range->size() != 2 || !(*range)[size_t{0}].is_integer() || !(*range)[size_t{1}].is_integer())
+    if (!range->is_array() || range->size() != 2 || !(*range)[size_t{0}].is_integer() ||
+        !(*range)[size_t{1}].is_integer())
       return at(*range, "is " + range->dump() + ", two whole numbers are wanted", cure);
     source.begin = (*range)[size_t{0}].as_int();
     source.end = (*range)[size_t{1}].as_int();
-    if (source.begin < 0) return at(*range, "begins at " + std::to_string(source.begin) + ": layers count from 0", cure);
+    if (source.begin < 0)
+      return at(*range, "begins at " + std::to_string(source.begin) + ": layers count from 0", cure);
     if (source.end <= source.begin) return at(*range, "is empty or reversed: " + range->dump(), cure);
     return {};
   }
@@ -217,7 +229,8 @@ class Parser {
       if (!whole->is_object()) return at(*whole, "is no mapping").in("tokenizer");
       note_unknown(*whole, "tokenizer", {"source", "tokens", "pad_to_multiple_of"});
       source = given(*whole, "source");
-      if (source == nullptr) return at(*whole, "`source` is missing", "It is union, base or a model.").in("tokenizer");
+      if (source == nullptr)
+        return at(*whole, "`source` is missing", "It is union, base or a model.").in("tokenizer");
       BM_TRY(config.pad_to_multiple_of, whole->get_int("pad_to_multiple_of", 0).in("tokenizer"));
       if (config.pad_to_multiple_of < 0) return at(*whole, "pad_to_multiple_of is negative").in("tokenizer");
       if (const Json* tokens = given(*whole, "tokens")) BM_CHECK_OK(token_sources(*tokens, config));
@@ -261,13 +274,15 @@ class Parser {
       out.kind = TokenSource::Kind::zero;
       return {};
     }
-    if (kind != "model_token") return at(source, "unknown kind \"" + kind + "\"", "Kinds are zero and model_token.");
+    if (kind != "model_token")
+      return at(source, "unknown kind \"" + kind + "\"", "Kinds are zero and model_token.");
     out.kind = TokenSource::Kind::model_token;
     BM_TRY(ModelReference model, ModelReference::parse(source["model"]).in("model"));
     out.model = std::move(model);
     BM_TRY(out.token, source.get_string("token", ""));
     BM_TRY(out.token_id, source.get_int("token_id", -1));
-    if (out.token.empty() == (out.token_id < 0)) return at(source, "exactly one of `token` and `token_id` is wanted");
+    if (out.token.empty() == (out.token_id < 0))
+      return at(source, "exactly one of `token` and `token_id` is wanted");
     return {};
   }
 
@@ -296,7 +311,8 @@ Result<ModelReference> ModelReference::parse(const Json& value) {
   out.path = out.text;
   if (exists(out.path)) return out;  // a folder whose name holds @ or +
   std::vector<std::string> parts = split(out.text, '+');
-  if (parts.size() > 2) return at(value, "\"" + out.text + "\" names several adapters", "A reference is \"model+adapter\".");
+  if (parts.size() > 2)
+    return at(value, "\"" + out.text + "\" names several adapters", "A reference is \"model+adapter\".");
   out.path = parts[0];
   if (parts.size() == 2) out.adapter = parts[1];
   size_t mark = out.path.find('@');

@@ -44,9 +44,9 @@ struct TokenSource {
   enum class Kind { model, zero, model_token };
   Kind kind = Kind::model;
   std::optional<ModelReference> model;
-  std::string token;     // model_token
-  int64_t token_id = -1; // model_token, by number
-  bool present = false;  // a source was given at all
+  std::string token;      // model_token
+  int64_t token_id = -1;  // model_token, by number
+  bool present = false;   // a source was given at all
   bool force = false;
 };
 

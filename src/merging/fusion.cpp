@@ -14,7 +14,8 @@ namespace {
 
 class Fusion {
  public:
-  explicit Fusion(const TensorProblem& p) : p_(p), base_(static_cast<size_t>(p.base)), other_(p.others()[0]) {}
+  explicit Fusion(const TensorProblem& p)
+      : p_(p), base_(static_cast<size_t>(p.base)), other_(p.others()[0]) {}
   void prepare();
   void block(int64_t begin, int64_t end, float* out) const;
 
@@ -35,7 +36,8 @@ void Fusion::softmax(const float* x, int64_t n, std::vector<double>& out) const 
   float largest = *std::max_element(x, x + n);
   double total = 0;
   for (int64_t i = 0; i < n; ++i) {
-    double e = p_.switches.float_scalars ? static_cast<double>(std::exp(x[i] - largest)) : std::exp(static_cast<double>(x[i]) - static_cast<double>(largest));
+    double e = p_.switches.float_scalars ? static_cast<double>(std::exp(x[i] - largest))
+                                         : std::exp(static_cast<double>(x[i]) - static_cast<double>(largest));
     total += out[static_cast<size_t>(i)] = e;
   }
   for (double& e : out) e = p_.q(p_.q(e / total) + 1e-8);
@@ -53,7 +55,8 @@ double Fusion::divergence(int64_t row) const {
   double sum = 0;
   for (size_t i = 0; i < a.size(); ++i) {
     double ratio = p_.q(a[i] / b[i]);
-    double log = p_.switches.float_scalars ? p_.q(static_cast<double>(std::log(static_cast<float>(ratio)))) : std::log(ratio);
+    double log = p_.switches.float_scalars ? p_.q(static_cast<double>(std::log(static_cast<float>(ratio))))
+                                           : std::log(ratio);
     sum += p_.q(a[i] * log);
   }
   return p_.q(sum);
@@ -85,15 +88,19 @@ float from_ordered_bits(uint64_t key) {
 void Fusion::prepare() {
   int64_t rows = p_.count() / std::max<int64_t>(1, p_.row());
   divergence_.resize(static_cast<size_t>(rows));
-  parallel_for(static_cast<size_t>(rows), [&](size_t r) { divergence_[r] = static_cast<float>(divergence(static_cast<int64_t>(r))); });
+  parallel_for(static_cast<size_t>(rows),
+               [&](size_t r) { divergence_[r] = static_cast<float>(divergence(static_cast<int64_t>(r))); });
   std::vector<int64_t> ranks;
-  for (float share : {0.25f, 0.5f, 0.75f}) ranks.push_back(static_cast<int64_t>(share * static_cast<float>(p_.count() - 1)));
-  auto cuts = select_ranks(p_.count(), merge_block, 2, false, ranks, [&](int64_t begin, int64_t end, uint64_t* keys) {
-    float* values = merge_scratch(2, end - begin);
-    importance(begin, end, values);
-    for (int64_t i = 0; i < end - begin; ++i) keys[i] = ordered_bits(values[i]);
-  });
-  float low = from_ordered_bits(cuts[0].key), middle = from_ordered_bits(cuts[1].key), high = from_ordered_bits(cuts[2].key);
+  for (float share : {0.25f, 0.5f, 0.75f})
+    ranks.push_back(static_cast<int64_t>(share * static_cast<float>(p_.count() - 1)));
+  auto cuts =
+      select_ranks(p_.count(), merge_block, 2, false, ranks, [&](int64_t begin, int64_t end, uint64_t* keys) {
+        float* values = merge_scratch(2, end - begin);
+        importance(begin, end, values);
+        for (int64_t i = 0; i < end - begin; ++i) keys[i] = ordered_bits(values[i]);
+      });
+  float low = from_ordered_bits(cuts[0].key), middle = from_ordered_bits(cuts[1].key),
+        high = from_ordered_bits(cuts[2].key);
   threshold_ = with_rounding(p_.working, [&](auto w) { return w.r(middle + w.r(1.5f * w.r(high - low))); });
 }
 

@@ -21,17 +21,18 @@
 namespace bm {
 
 struct MergeOptions {
-  std::string config;  // YAML file
-  std::string out;     // folder to write
-  std::optional<int64_t> random_seed;       // mergekit's name for --seed
-  std::string out_shard_size = "5B";        // bytes; suffixes k, M, B as mergekit's: powers of 1,000
+  std::string config;                  // YAML file
+  std::string out;                     // folder to write
+  std::optional<int64_t> random_seed;  // mergekit's name for --seed
+  std::string out_shard_size = "5B";   // bytes; suffixes k, M, B as mergekit's: powers of 1,000
   bool copy_tokenizer = true;
   bool write_model_card = true;
   bool allow_crimes = false;
   bool unsafe_truncate_embeddings = false;
   // mergekit's flags that change nothing here; naming one is answered with a word about it.
-  bool clone_tensors = false, lazy_unpickle = false, low_cpu_memory = false, cuda = false, read_to_gpu = false,
-       trust_remote_code = false, safe_serialization = true, multi_gpu = false, async_write = false;
+  bool clone_tensors = false, lazy_unpickle = false, low_cpu_memory = false, cuda = false,
+       read_to_gpu = false, trust_remote_code = false, safe_serialization = true, multi_gpu = false,
+       async_write = false;
   std::string lora_merge_cache, transformers_cache, device;
   // Names in the YAML → folders; recipes fill it ("models: {base: base, adapted: pretrain}").
   std::map<std::string, std::string> model_paths;

@@ -12,8 +12,19 @@
 namespace bm {
 
 enum class MethodKind {
-  passthrough, linear, slerp, task_vectors, nuslerp, model_stock, sce, nearswap, multislerp, karcher,
-  arcee_fusion, ram, ramplus_tl,
+  passthrough,
+  linear,
+  slerp,
+  task_vectors,
+  nuslerp,
+  model_stock,
+  sce,
+  nearswap,
+  multislerp,
+  karcher,
+  arcee_fusion,
+  ram,
+  ramplus_tl,
 };
 
 struct ParameterInfo {
@@ -30,8 +41,8 @@ struct MethodInfo {
   MethodKind kind;
   BaseRule base = BaseRule::unused;
   size_t min_inputs = 1;
-  size_t max_inputs = 0;      // 0 = any number; the base counts
-  size_t other_inputs = 0;    // exact number of inputs that are not the base; 0 = any
+  size_t max_inputs = 0;                      // 0 = any number; the base counts
+  size_t other_inputs = 0;                    // exact number of inputs that are not the base; 0 = any
   std::vector<ParameterInfo> global = {};     // one value per tensor
   std::vector<ParameterInfo> per_input = {};  // one value per tensor and input
   // Task-vector family only.

@@ -25,13 +25,15 @@ struct Grouping {
 // i-th element of a block. Blocks are added in order.
 class GroupSums {
  public:
-  GroupSums(const TensorProblem& p, const Grouping& grouping, size_t width) : p_(p), g_(grouping), width_(width) {}
+  GroupSums(const TensorProblem& p, const Grouping& grouping, size_t width)
+      : p_(p), g_(grouping), width_(width) {}
 
   template <class F>
   std::vector<double> run(F&& function) const {
     int64_t count = p_.count();
     if (!g_.rows && !g_.columns)
-      return sum_blocks(count, merge_block, width_, [&](int64_t begin, int64_t end, double* acc) { add(function, begin, end, acc, 0); });
+      return sum_blocks(count, merge_block, width_,
+                        [&](int64_t begin, int64_t end, double* acc) { add(function, begin, end, acc, 0); });
     auto groups = static_cast<size_t>(g_.groups);
     if (g_.rows) {
       // Blocks of whole rows: each group lies in one block.
@@ -44,10 +46,12 @@ class GroupSums {
       return total;
     }
     // Columns: a fixed number of stripes of rows, so that the partial sums stay few.
-    int64_t rows = count / g_.row, stripes = std::min<int64_t>(rows, 16), height = (rows + stripes - 1) / stripes;
+    int64_t rows = count / g_.row, stripes = std::min<int64_t>(rows, 16),
+            height = (rows + stripes - 1) / stripes;
     return sum_blocks(rows, height, groups * width_, [&](int64_t first, int64_t last, double* acc) {
       int64_t step = std::max<int64_t>(1, merge_block / g_.row);
-      for (int64_t r = first; r < last; r += step) add(function, r * g_.row, std::min(last, r + step) * g_.row, acc, 0);
+      for (int64_t r = first; r < last; r += step)
+        add(function, r * g_.row, std::min(last, r + step) * g_.row, acc, 0);
     });
   }
 
@@ -60,7 +64,8 @@ class GroupSums {
     function(begin, end, values.data());
     for (int64_t i = 0; i < n; ++i) {
       size_t group = g_.of(begin + i);
-      for (size_t q = 0; q < width_; ++q) acc[group * width_ + q] += values[static_cast<size_t>(i) + q * static_cast<size_t>(n)];
+      for (size_t q = 0; q < width_; ++q)
+        acc[group * width_ + q] += values[static_cast<size_t>(i) + q * static_cast<size_t>(n)];
     }
   }
 
@@ -70,7 +75,8 @@ class GroupSums {
 };
 
 // An input, or its difference from the base.
-void read_vector(const TensorProblem& p, size_t input, bool minus_base, int64_t begin, int64_t end, float* out) {
+void read_vector(const TensorProblem& p, size_t input, bool minus_base, int64_t begin, int64_t end,
+                 float* out) {
   p.inputs[input].read(begin, end, out);
   if (!minus_base) return;
   float* base = merge_scratch(3, end - begin);
@@ -111,11 +117,14 @@ void measure_angles(const TensorProblem& p, Nuslerp& m) {
     read_vector(p, m.second, m.around_base, begin, end, b);
     for (int64_t i = 0; i < n; ++i) {
       size_t g = m.grouping.of(begin + i);
-      values[i] = p.q(p.q(static_cast<double>(a[i]) / norms[2 * g]) * p.q(static_cast<double>(b[i]) / norms[2 * g + 1]));
+      values[i] = p.q(p.q(static_cast<double>(a[i]) / norms[2 * g]) *
+                      p.q(static_cast<double>(b[i]) / norms[2 * g + 1]));
     }
   });
   auto q = [&](double x) { return p.q(x); };
-  auto scalar = [&](double x) { return p.switches.float_scalars ? static_cast<double>(static_cast<float>(x)) : x; };
+  auto scalar = [&](double x) {
+    return p.switches.float_scalars ? static_cast<double>(static_cast<float>(x)) : x;
+  };
   for (size_t g = 0; g < groups; ++g) {
     double c = std::clamp(q(dots[g]), -1.0, 1.0);
     bool colinear = q(1 - q(c * c)) <= 1e-16;
@@ -149,7 +158,8 @@ void nuslerp_block(const TensorProblem& p, const Nuslerp& m, int64_t begin, int6
     for (int64_t i = 0; i < n; ++i) {
       size_t g = m.grouping.of(begin + i);
       double x = a[i], y = b[i];
-      double mixed = m.colinear[g] ? (1 - m.t) * x + m.t * y : (m.sine_first[g] * x + m.sine_second[g] * y) / m.sine[g];
+      double mixed =
+          m.colinear[g] ? (1 - m.t) * x + m.t * y : (m.sine_first[g] * x + m.sine_second[g] * y) / m.sine[g];
       out[i] = static_cast<float>(m.around_base ? static_cast<double>(base[i]) + mixed : mixed);
     }
     return;
@@ -158,7 +168,8 @@ void nuslerp_block(const TensorProblem& p, const Nuslerp& m, int64_t begin, int6
     for (int64_t i = 0; i < n; ++i) {
       size_t g = m.grouping.of(begin + i);
       out[i] = m.colinear[g] ? w.r(w.r(t0 * a[i]) + w.r(t1 * b[i]))
-                             : w.r(w.r(w.r(static_cast<float>(m.sine_first[g]) * a[i]) + w.r(static_cast<float>(m.sine_second[g]) * b[i])) /
+                             : w.r(w.r(w.r(static_cast<float>(m.sine_first[g]) * a[i]) +
+                                       w.r(static_cast<float>(m.sine_second[g]) * b[i])) /
                                    static_cast<float>(m.sine[g]));
     }
     if (!m.around_base) return;
@@ -188,7 +199,8 @@ Result<BlockFunction> prepare_nuslerp(const TensorProblem& p) {
     m->grouping.groups = columns ? p.row() : p.count() / std::max<int64_t>(1, p.row());
   }
   measure_angles(p, *m);
-  return BlockFunction([&p, m](int64_t begin, int64_t end, float* out) { nuslerp_block(p, *m, begin, end, out); });
+  return BlockFunction(
+      [&p, m](int64_t begin, int64_t end, float* out) { nuslerp_block(p, *m, begin, end, out); });
 }
 
 namespace {
@@ -208,12 +220,14 @@ void stock_ratios(const TensorProblem& p, Stock& m) {
     size_t slot = 0;
     for (size_t k = 0; k < n; ++k, ++slot) {
       const float* x = merge_scratch(4 + k, size);
-      for (int64_t i = 0; i < size; ++i) values[static_cast<int64_t>(slot) * size + i] = static_cast<double>(x[i]) * x[i];
+      for (int64_t i = 0; i < size; ++i)
+        values[static_cast<int64_t>(slot) * size + i] = static_cast<double>(x[i]) * x[i];
     }
     for (size_t j = 0; j < n; ++j)
       for (size_t k = j + 1; k < n; ++k, ++slot) {
         const float *x = merge_scratch(4 + j, size), *y = merge_scratch(4 + k, size);
-        for (int64_t i = 0; i < size; ++i) values[static_cast<int64_t>(slot) * size + i] = p.q(static_cast<double>(x[i]) * y[i]);
+        for (int64_t i = 0; i < size; ++i)
+          values[static_cast<int64_t>(slot) * size + i] = p.q(static_cast<double>(x[i]) * y[i]);
       }
   });
   auto q = [&](double x) { return p.q(x); };
@@ -241,7 +255,8 @@ Result<BlockFunction> prepare_model_stock(const TensorProblem& p) {
   auto m = std::make_shared<Stock>();
   m->others = p.others();
   if (m->others.size() < 2) return bad_input("needs the base and at least two other models");
-  if (p.parameter("filter_wise") != 0) m->grouping = {p.count() / std::max<int64_t>(1, p.row()), p.row(), true, false};
+  if (p.parameter("filter_wise") != 0)
+    m->grouping = {p.count() / std::max<int64_t>(1, p.row()), p.row(), true, false};
   stock_ratios(p, *m);
   return BlockFunction([&p, m](int64_t begin, int64_t end, float* out) {
     int64_t n = end - begin;

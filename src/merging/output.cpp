@@ -21,7 +21,9 @@ constexpr const char* kJournal = ".merge-journal";
 Error system_error(const std::string& path, const std::string& doing) {
   std::string reason = std::strerror(errno);
   bool full = errno == ENOSPC || errno == EDQUOT;
-  return failed(doing + ": " + reason, full ? "Free space there, then run the same command again: it resumes." : "").in(path);
+  return failed(doing + ": " + reason,
+                full ? "Free space there, then run the same command again: it resumes." : "")
+      .in(path);
 }
 
 // A descriptor that closes itself.
@@ -99,7 +101,8 @@ ShardPlan plan_merge_shards(const std::vector<TensorSpec>& tensors, uint64_t sha
   uint64_t filled = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     uint64_t bytes = tensors[i].bytes();
-    bool close = !plan.tensors.empty() && !plan.tensors.back().empty() && shard_bytes > 0 && filled + bytes > shard_bytes;
+    bool close = !plan.tensors.empty() && !plan.tensors.back().empty() && shard_bytes > 0 &&
+                 filled + bytes > shard_bytes;
     if (plan.tensors.empty() || close) {
       plan.tensors.emplace_back();
       filled = 0;
@@ -156,7 +159,8 @@ Status MergeOutput::State::open_shard(size_t index, const SafetensorsMetadata& m
   if (!whole) {
     if (::ftruncate(shard.file.get(), 0) != 0) return system_error(shard.path, "cannot empty");
     // Space is taken now, so that a full disk is reported before the work.
-    int code = ::posix_fallocate(shard.file.get(), 0, static_cast<off_t>(std::max<uint64_t>(1, shard.layout.file_size)));
+    int code = ::posix_fallocate(shard.file.get(), 0,
+                                 static_cast<off_t>(std::max<uint64_t>(1, shard.layout.file_size)));
     if (code != 0) {
       errno = code;
       Error error = system_error(shard.path, "cannot take " + format_bytes(shard.layout.file_size));
@@ -164,7 +168,8 @@ Status MergeOutput::State::open_shard(size_t index, const SafetensorsMetadata& m
       return error;
     }
     const std::string& header = shard.layout.header;
-    BM_CHECK_OK(write_all(shard.file.get(), shard.path, 0, std::as_bytes(std::span(header.data(), header.size()))));
+    BM_CHECK_OK(
+        write_all(shard.file.get(), shard.path, 0, std::as_bytes(std::span(header.data(), header.size()))));
   }
   shards.push_back(std::move(shard));
   return {};
@@ -202,7 +207,8 @@ void MergeOutput::State::verify(const std::string& text) {
     done[i] = found->second == std::to_string(checksum_on_disk(files[shard_of[i]], i));
     ++(done[i] ? count : broken);
   }
-  log_info("resuming: " + std::to_string(count) + " of " + std::to_string(tensors.size()) + " tensors are there and verified" +
+  log_info("resuming: " + std::to_string(count) + " of " + std::to_string(tensors.size()) +
+           " tensors are there and verified" +
            (broken ? ", " + std::to_string(broken) + " were damaged and are made again" : ""));
 }
 
@@ -225,7 +231,9 @@ void MergeOutput::State::remove_strays() const {
   if (!files.ok()) return;
   for (const std::string& path : *files) {
     std::string name = path_name(path);
-    if (!starts_with(name, ".merge-model") && !(starts_with(name, "model-") && ends_with(name, ".safetensors"))) continue;
+    if (!starts_with(name, ".merge-model") &&
+        !(starts_with(name, "model-") && ends_with(name, ".safetensors")))
+      continue;
     bool wanted = std::any_of(shards.begin(), shards.end(), [&](const Shard& shard) {
       return name == shard.name || name == ".merge-" + shard.name;
     });
@@ -238,8 +246,9 @@ MergeOutput::MergeOutput(MergeOutput&&) noexcept = default;
 MergeOutput& MergeOutput::operator=(MergeOutput&&) noexcept = default;
 MergeOutput::~MergeOutput() = default;
 
-Result<MergeOutput> MergeOutput::open(const std::string& folder, std::vector<TensorSpec> tensors, uint64_t shard_bytes,
-                                      const SafetensorsMetadata& metadata, uint64_t block_elements) {
+Result<MergeOutput> MergeOutput::open(const std::string& folder, std::vector<TensorSpec> tensors,
+                                      uint64_t shard_bytes, const SafetensorsMetadata& metadata,
+                                      uint64_t block_elements) {
   auto state = std::make_unique<State>();
   state->folder = folder;
   state->block_elements = block_elements;
@@ -257,7 +266,9 @@ Result<MergeOutput> MergeOutput::open(const std::string& folder, std::vector<Ten
 }
 
 bool MergeOutput::done(size_t tensor) const { return state_->done[tensor] != 0; }
-size_t MergeOutput::done_count() const { return static_cast<size_t>(std::count(state_->done.begin(), state_->done.end(), 1)); }
+size_t MergeOutput::done_count() const {
+  return static_cast<size_t>(std::count(state_->done.begin(), state_->done.end(), 1));
+}
 const ShardPlan& MergeOutput::shards() const { return state_->plan; }
 
 Status MergeOutput::write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes) {
@@ -266,7 +277,10 @@ Status MergeOutput::write(size_t tensor, uint64_t offset, std::span<const std::b
 }
 
 Status MergeOutput::finish_tensor(size_t tensor, uint64_t checksum) {
-  std::string line = Json::object({{"tensor", state_->tensors[tensor].name}, {"checksum", std::to_string(checksum)}}).dump() + "\n";
+  std::string line =
+      Json::object({{"tensor", state_->tensors[tensor].name}, {"checksum", std::to_string(checksum)}})
+          .dump() +
+      "\n";
   if (::write(state_->journal.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     return system_error(state_->journal_path(), "cannot write");
   state_->done[tensor] = 1;
@@ -291,7 +305,8 @@ Status MergeOutput::commit(const Json& extra) {
     Json metadata = Json::object({{"total_size", total}});
     for (const Json::Member& member : extra.members()) metadata.set(member.first, member.second);
     Json index = Json::object({{"metadata", metadata}, {"weight_map", map}});
-    BM_CHECK_OK(write_file_atomic(path_join(state_->folder, "model.safetensors.index.json"), index.dump_pretty() + "\n"));
+    BM_CHECK_OK(write_file_atomic(path_join(state_->folder, "model.safetensors.index.json"),
+                                  index.dump_pretty() + "\n"));
   }
   return remove_all(state_->journal_path());
 }

@@ -37,8 +37,9 @@ class MergeOutput {
  public:
   // Creates or reopens the files. tensors: in the order of execution; block_bytes(i) = how tensor i's
   // bytes are cut for checksums.
-  static Result<MergeOutput> open(const std::string& folder, std::vector<TensorSpec> tensors, uint64_t shard_bytes,
-                                  const SafetensorsMetadata& metadata, uint64_t block_elements);
+  static Result<MergeOutput> open(const std::string& folder, std::vector<TensorSpec> tensors,
+                                  uint64_t shard_bytes, const SafetensorsMetadata& metadata,
+                                  uint64_t block_elements);
   MergeOutput(MergeOutput&&) noexcept;
   MergeOutput& operator=(MergeOutput&&) noexcept;
   ~MergeOutput();

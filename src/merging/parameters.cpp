@@ -26,7 +26,8 @@ Result<double> scalar(const Json& value) {
     if (!text.empty() && text[0] == '+') text.remove_prefix(1);
     double number = 0;
     auto [stop, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (code == std::errc() && stop == text.data() + text.size() && !text.empty() && std::isfinite(number)) return number;
+    if (code == std::errc() && stop == text.data() + text.size() && !text.empty() && std::isfinite(number))
+      return number;
   }
   return at(value, "is " + value.dump() + ", a number is wanted",
             "Write a number, a list of numbers (a gradient over the layers) or a list of {filter, value}.");
@@ -53,10 +54,12 @@ Result<ConditionalValue> conditional(const Json& value) {
   for (const Json::Member& member : value.members()) {
     if (member.first == "filter") {
       if (member.second.is_null()) continue;
-      if (!member.second.is_string()) return at(member.second, "filter is no text", "A filter is part of a tensor's name.");
+      if (!member.second.is_string())
+        return at(member.second, "filter is no text", "A filter is part of a tensor's name.");
       out.filter = member.second.as_string();
     } else if (member.first != "value") {
-      return at(member.second, "unknown key \"" + member.first + "\"", "An entry holds `filter` and `value`.");
+      return at(member.second, "unknown key \"" + member.first + "\"",
+                "An entry holds `filter` and `value`.");
     }
   }
   const Json* inner = value.find("value");
@@ -125,7 +128,8 @@ Result<ParameterScope> ParameterScope::parse(const Json& value) {
   return scope;
 }
 
-std::optional<double> ParameterScope::evaluate(std::string_view name, std::string_view tensor, double t) const {
+std::optional<double> ParameterScope::evaluate(std::string_view name, std::string_view tensor,
+                                               double t) const {
   auto found = settings.find(name);
   if (found == settings.end()) return std::nullopt;
   return found->second.evaluate(tensor, t);

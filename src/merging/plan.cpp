@@ -54,7 +54,8 @@ class Planner {
         if (!key.place.empty()) error.in(key.place);
         return error;
       }
-      plan_.lints.push_back({(key.place.empty() ? "" : key.place + ": ") + what + ": ignored, as the peer does", cure});
+      plan_.lints.push_back(
+          {(key.place.empty() ? "" : key.place + ": ") + what + ": ignored, as the peer does", cure});
     }
     return {};
   }
@@ -71,16 +72,20 @@ class Planner {
       others += !base || !(slice.sources[i].model == *base);
     }
     auto wrong = [&](const std::string& wanted) {
-      return line_error(slice.line, method.name + " requires " + wanted + " inputs; there are " + std::to_string(total),
-                        base && configuration_.models_form ? "base_model counts as an input, listed or not." : "");
+      return line_error(
+          slice.line, method.name + " requires " + wanted + " inputs; there are " + std::to_string(total),
+          base && configuration_.models_form ? "base_model counts as an input, listed or not." : "");
     };
     if (method.base == BaseRule::required && (!base || others == total))
-      return line_error(slice.line, method.name + " requires a base input" + (base ? ": \"" + base->text + "\" is not among the sources" : ""),
+      return line_error(slice.line,
+                        method.name + " requires a base input" +
+                            (base ? ": \"" + base->text + "\" is not among the sources" : ""),
                         "Name one of the models as `base_model`.");
     if (method.max_inputs && method.min_inputs == method.max_inputs && total != method.max_inputs)
       return wrong("exactly " + std::to_string(method.max_inputs));
     if (total < method.min_inputs) return wrong("at least " + std::to_string(method.min_inputs));
-    if (method.max_inputs && total > method.max_inputs) return wrong("exactly " + std::to_string(method.max_inputs));
+    if (method.max_inputs && total > method.max_inputs)
+      return wrong("exactly " + std::to_string(method.max_inputs));
     if (method.other_inputs && others != method.other_inputs)
       return wrong("exactly " + std::to_string(method.other_inputs) + " non-base");
     return {};
@@ -100,9 +105,12 @@ class Planner {
     for (const LoadedModel& model : plan_.models) {
       const Json& config = model.checkpoint.config();
       if (config["model_type"] == first["model_type"]) continue;
-      std::string what = "\"" + model.reference.text + "\" is a " + config["model_type"].dump() + " model, \"" +
-                         plan_.models[0].reference.text + "\" a " + first["model_type"].dump() + " one";
-      if (!request_.allow_crimes) return bad_input(what, "Models of one architecture are wanted; --allow-crimes merges them all the same.");
+      std::string what = "\"" + model.reference.text + "\" is a " + config["model_type"].dump() +
+                         " model, \"" + plan_.models[0].reference.text + "\" a " +
+                         first["model_type"].dump() + " one";
+      if (!request_.allow_crimes)
+        return bad_input(what,
+                         "Models of one architecture are wanted; --allow-crimes merges them all the same.");
       plan_.lints.push_back({what + ": merged because of --allow-crimes", ""});
     }
     return {};
@@ -110,16 +118,19 @@ class Planner {
 
   static Status load_model(LoadedModel& model) {
     if (!model.reference.adapter.empty())
-      return bad_input("\"" + model.reference.text + "\": adapters in a model reference are not supported yet",
-                       "Write the adapter into the weights first: biomistral merge adapter MODEL ADAPTER OUT.");
+      return bad_input(
+          "\"" + model.reference.text + "\": adapters in a model reference are not supported yet",
+          "Write the adapter into the weights first: biomistral merge adapter MODEL ADAPTER OUT.");
     if (!model.reference.revision.empty())
-      return bad_input("\"" + model.reference.text + "\": a revision needs the Hub, local folders have none", "Give the folder alone.");
+      return bad_input("\"" + model.reference.text + "\": a revision needs the Hub, local folders have none",
+                       "Give the folder alone.");
     if (!exists(model.path))
       return bad_input("model \"" + model.reference.text + "\" not found: there is no folder " + model.path,
                        "Paths are relative to the working directory; nothing is downloaded.");
     BM_TRY(model.checkpoint, Checkpoint::open(model.path));
     BM_CHECK_OK(check_merge_architecture(model.checkpoint.config()).in(model.path));
-    BM_TRY(model.layers, model.checkpoint.config().get_int("num_hidden_layers").in("config.json").in(model.path));
+    BM_TRY(model.layers,
+           model.checkpoint.config().get_int("num_hidden_layers").in("config.json").in(model.path));
     return {};
   }
 
@@ -148,13 +159,17 @@ class Planner {
         int64_t layers = plan_.models[index_of(source.model)].layers;
         if (source.whole) source.end = layers;
         if (source.end > layers)
-          return line_error(source.line, "layer_range [" + std::to_string(source.begin) + ", " + std::to_string(source.end) +
-                                             "] goes beyond \"" + source.model.text + "\", which has " + std::to_string(layers) + " layers",
+          return line_error(source.line,
+                            "layer_range [" + std::to_string(source.begin) + ", " +
+                                std::to_string(source.end) + "] goes beyond \"" + source.model.text +
+                                "\", which has " + std::to_string(layers) + " layers",
                             "Layers count from 0; the end is one past the last.");
         if (source.end - source.begin != slice.sources[0].end - slice.sources[0].begin)
-          return line_error(source.line, "\"" + slice.sources[0].model.text + "\" has " + std::to_string(slice.sources[0].end) +
-                                             " layers, \"" + source.model.text + "\" " + std::to_string(source.end),
-                            "All inputs to a slice must contain the same number of layers; use `slices` with layer_range.");
+          return line_error(
+              source.line,
+              "\"" + slice.sources[0].model.text + "\" has " + std::to_string(slice.sources[0].end) +
+                  " layers, \"" + source.model.text + "\" " + std::to_string(source.end),
+              "All inputs to a slice must contain the same number of layers; use `slices` with layer_range.");
       }
       plan_.layers += slice.sources[0].end - slice.sources[0].begin;
     }
@@ -192,7 +207,8 @@ class Planner {
     out.vocabulary = weight.vocabulary;
     if (weight.optional) {
       bool any = false;
-      for (size_t i = 0; i < names.size(); ++i) any = any || checkpoint(slice.sources[i]).contains(names[i].name);
+      for (size_t i = 0; i < names.size(); ++i)
+        any = any || checkpoint(slice.sources[i]).contains(names[i].name);
       if (!any) return {};
     }
     const ModelReference* base = base_of(slice);
@@ -204,11 +220,13 @@ class Planner {
         if (!names[i].tied.empty() && checkpoint(source).contains(names[i].tied)) {
           input.stored = names[i].tied;
         } else if (weight.optional) {
-          plan_.lints.push_back({"\"" + source.model.text + "\" has no " + input.nominal + ": merged without it", ""});
+          plan_.lints.push_back(
+              {"\"" + source.model.text + "\" has no " + input.nominal + ": merged without it", ""});
           continue;
         } else {
-          return bad_input("tensor " + input.nominal + " is required but not in model \"" + source.model.text + "\"",
-                           "The model is incomplete, or its config.json names more layers than it has.");
+          return bad_input(
+              "tensor " + input.nominal + " is required but not in model \"" + source.model.text + "\"",
+              "The model is incomplete, or its config.json names more layers than it has.");
         }
       }
       if (base && source.model == *base) out.base = static_cast<int>(out.inputs.size());
@@ -218,20 +236,26 @@ class Planner {
     BM_CHECK_OK(parameters(slice, sources, t, out));
     BM_CHECK_OK(shape_and_types(out).in("tensor " + out.name));
     if (plan_.method->base == BaseRule::required && out.base < 0 && out.inputs.size() > 1)
-      return bad_input("the base model lacks it, the others do not", "Merge with a base that has it.").in("tensor " + out.name);
+      return bad_input("the base model lacks it, the others do not", "Merge with a base that has it.")
+          .in("tensor " + out.name);
     plan_.tensors.push_back(std::move(out));
     return {};
   }
 
-  const Checkpoint& checkpoint(const SliceSource& source) const { return plan_.models[index_of(source.model)].checkpoint; }
+  const Checkpoint& checkpoint(const SliceSource& source) const {
+    return plan_.models[index_of(source.model)].checkpoint;
+  }
 
-  std::optional<double> outer(const OutputSlice& slice, const std::string& name, const std::string& tensor, double t) const {
-    for (const ParameterScope* scope : {&slice.parameters, &configuration_.module_parameters, &configuration_.parameters})
+  std::optional<double> outer(const OutputSlice& slice, const std::string& name, const std::string& tensor,
+                              double t) const {
+    for (const ParameterScope* scope :
+         {&slice.parameters, &configuration_.module_parameters, &configuration_.parameters})
       if (auto value = scope->evaluate(name, tensor, t)) return value;
     return std::nullopt;
   }
 
-  Status parameters(const OutputSlice& slice, const std::vector<const SliceSource*>& sources, double t, PlannedTensor& out) {
+  Status parameters(const OutputSlice& slice, const std::vector<const SliceSource*>& sources, double t,
+                    PlannedTensor& out) {
     for (const ParameterInfo& info : plan_.method->global) {
       std::optional<double> value = outer(slice, info.name, out.name, t);
       if (!value) value = info.otherwise;
@@ -258,7 +282,8 @@ class Planner {
   Error missing(const std::string& parameter, const std::string& model, const std::string& tensor) const {
     return bad_input("missing required parameter `" + parameter + "` of " + plan_.method->name + " for " +
                          (model.empty() ? "" : "\"" + model + "\" ") + tensor,
-                     "Give it under `parameters` of the " + std::string(model.empty() ? "configuration" : "model or of the configuration") +
+                     "Give it under `parameters` of the " +
+                         std::string(model.empty() ? "configuration" : "model or of the configuration") +
                          "; a list with filters needs a last entry without a filter.");
   }
 
@@ -268,8 +293,9 @@ class Planner {
       double density = out.per_input[i].at("density"), epsilon = out.per_input[i].at("epsilon");
       if (static_cast<int>(i) == out.base || density <= 0 || density >= 1) continue;
       if (density + epsilon >= 1 || density - epsilon <= 0)
-        return bad_input("density " + number(density) + " ± epsilon " + number(epsilon) + " leaves (0, 1) for \"" +
-                             plan_.models[out.inputs[i].model].reference.text + "\" " + out.name,
+        return bad_input("density " + number(density) + " ± epsilon " + number(epsilon) +
+                             " leaves (0, 1) for \"" + plan_.models[out.inputs[i].model].reference.text +
+                             "\" " + out.name,
                          "Choose epsilon such that density ± epsilon stays inside (0, 1).");
     }
     return {};
@@ -278,15 +304,18 @@ class Planner {
   Status check_values(const PlannedTensor& out) const {
     BM_CHECK_OK(check_epsilon(out));
     if (!request_.switches.refuse_senseless) return {};
-    auto range = [&](const std::string& name, const std::map<std::string, double>& values, const std::string& whose) -> Status {
+    auto range = [&](const std::string& name, const std::map<std::string, double>& values,
+                     const std::string& whose) -> Status {
       auto found = values.find(name);
       if (found == values.end() || (found->second >= 0 && found->second <= 1)) return {};
-      return bad_input("`" + name + "` is " + number(found->second) + " for " + whose + out.name, "It is a share: 0 to 1.");
+      return bad_input("`" + name + "` is " + number(found->second) + " for " + whose + out.name,
+                       "It is a share: 0 to 1.");
     };
     for (size_t i = 0; i < out.inputs.size(); ++i)
       for (const char* name : {"density", "gamma"})
         if (static_cast<int>(i) != out.base)
-          BM_CHECK_OK(range(name, out.per_input[i], "\"" + plan_.models[out.inputs[i].model].reference.text + "\" "));
+          BM_CHECK_OK(
+              range(name, out.per_input[i], "\"" + plan_.models[out.inputs[i].model].reference.text + "\" "));
     BM_CHECK_OK(range("select_topk", out.parameters, ""));
     if (plan_.method->kind == MethodKind::linear && out.parameters.at("normalize") != 0) {
       double total = 0;
@@ -304,10 +333,13 @@ class Planner {
       const LoadedModel& model = plan_.models[out.inputs[i].model];
       BM_TRY(StoredTensor stored, model.checkpoint.get(out.inputs[i].stored).in(model.path));
       DType dtype = stored.view.dtype;
-      bool is_float = dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+      bool is_float =
+          dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
       if (stored.blocks || !is_float)
-        return bad_input("is quantized (" + (stored.blocks ? std::string("GGUF blocks") : std::string(dtype_name(dtype))) + ") in \"" +
-                             model.reference.text + "\"", "Merge the model before quantizing, or convert it to float first.");
+        return bad_input("is quantized (" +
+                             (stored.blocks ? std::string("GGUF blocks") : std::string(dtype_name(dtype))) +
+                             ") in \"" + model.reference.text + "\"",
+                         "Merge the model before quantizing, or convert it to float first.");
       if (dtype == DType::f64) dtype = DType::f32;
       type = !type || *type == dtype ? dtype : DType::f32;
       if (i == 0) {
@@ -319,7 +351,8 @@ class Planner {
     if (out.vocabulary && plan_.vocabulary) out.shape[0] = plan_.vocabulary->rows;
     out.working = configuration_.dtype.value_or(type.value_or(DType::f32));
     out.written = configuration_.out_dtype.value_or(out.working);
-    if (request_.switches.arithmetic.promote_masked && plan_.method->kind == MethodKind::arcee_fusion && out.inputs.size() > 1)
+    if (request_.switches.arithmetic.promote_masked && plan_.method->kind == MethodKind::arcee_fusion &&
+        out.inputs.size() > 1)
       out.written = configuration_.out_dtype.value_or(DType::f32);
     return {};
   }
@@ -327,14 +360,18 @@ class Planner {
   Status same_shape(PlannedTensor& out, const Shape& shape, size_t input) {
     if (shape == out.shape) return {};
     bool rows_only = out.vocabulary && shape.size() == 2 && out.shape.size() == 2 && shape[1] == out.shape[1];
-    std::string what = "shapes differ: " + shape_text(out.shape) + " in \"" + plan_.models[out.inputs[0].model].reference.text + "\", " +
-                       shape_text(shape) + " in \"" + plan_.models[out.inputs[input].model].reference.text + "\"";
+    std::string what = "shapes differ: " + shape_text(out.shape) + " in \"" +
+                       plan_.models[out.inputs[0].model].reference.text + "\", " + shape_text(shape) +
+                       " in \"" + plan_.models[out.inputs[input].model].reference.text + "\"";
     if (rows_only && configuration_.tokenizer) return {};  // rows are matched by token
     if (!rows_only || !request_.truncate_embeddings)
-      return bad_input(what, rows_only ? "Align the vocabularies with `tokenizer_source: base`; or, if the ids agree, cut to the common rows with --unsafe-truncate-embeddings."
-                                       : "Only models of the same sizes can be merged.");
+      return bad_input(what, rows_only
+                                 ? "Align the vocabularies with `tokenizer_source: base`; or, if the ids "
+                                   "agree, cut to the common rows with --unsafe-truncate-embeddings."
+                                 : "Only models of the same sizes can be merged.");
     plan_.lints.push_back({"tensor " + out.name + ": " + what + ": rows past the shorter one are discarded",
-                           "This is only right if token ids agree in the rows that stay; tokenizer_source: base is the safe way."});
+                           "This is only right if token ids agree in the rows that stay; tokenizer_source: "
+                           "base is the safe way."});
     out.shape[0] = std::min(out.shape[0], shape[0]);
     return {};
   }
@@ -366,8 +403,11 @@ class Planner {
 MergeSwitches merge_switches(Mode mode) {
   MergeSwitches out;
   if (mode == Mode::corrected) return out;
-  out.arithmetic = {.round_every_operation = true, .float_scalars = true, .mt19937_masks = true,
-                    .inverse_density = mode == Mode::as_published, .promote_masked = true};
+  out.arithmetic = {.round_every_operation = true,
+                    .float_scalars = true,
+                    .mt19937_masks = true,
+                    .inverse_density = mode == Mode::as_published,
+                    .promote_masked = true};
   out.post_position = mode == Mode::as_published ? 1 : 0;
   out.refuse_unknown = out.refuse_senseless = out.untie_written_head = false;
   return out;
@@ -383,7 +423,8 @@ uint64_t MergePlan::read_bytes() const {
   uint64_t total = 0;
   for (const PlannedTensor& tensor : tensors)
     for (const PlannedInput& input : tensor.inputs)
-      if (auto stored = models[input.model].checkpoint.get(input.stored); stored.ok()) total += stored->view.bytes();
+      if (auto stored = models[input.model].checkpoint.get(input.stored); stored.ok())
+        total += stored->view.bytes();
   return total;
 }
 

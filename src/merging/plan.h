@@ -18,9 +18,9 @@ namespace bm {
 // What the mode decides (architecture.md, rule 4), resolved once.
 struct MergeSwitches {
   ArithmeticSwitches arithmetic;
-  double post_position = 0;      // gradient position of the final norm and lm_head
-  bool refuse_unknown = true;    // misspelt keys are errors (else warnings)
-  bool refuse_senseless = true;  // densities outside [0, 1], linear weights that sum to 0
+  double post_position = 0;        // gradient position of the final norm and lm_head
+  bool refuse_unknown = true;      // misspelt keys are errors (else warnings)
+  bool refuse_senseless = true;    // densities outside [0, 1], linear weights that sum to 0
   bool untie_written_head = true;  // config's tie_word_embeddings follows the file
 };
 MergeSwitches merge_switches(Mode mode);
@@ -33,9 +33,9 @@ struct LoadedModel {
 };
 
 struct PlannedInput {
-  size_t model = 0;    // index into MergePlan::models
-  std::string nominal; // the name the architecture gives it: filters and ordering see this one
-  std::string stored;  // the tensor read (a tied model's embedding serves as lm_head)
+  size_t model = 0;     // index into MergePlan::models
+  std::string nominal;  // the name the architecture gives it: filters and ordering see this one
+  std::string stored;   // the tensor read (a tied model's embedding serves as lm_head)
 };
 
 struct PlannedTensor {
@@ -60,7 +60,8 @@ struct MergePlan {
   MergeSwitches switches;
   std::vector<LoadedModel> models;
   size_t donor = 0;  // whose config, tokenizer and side files are taken
-  std::vector<PlannedTensor> tensors;  // in the order of execution (also that of random draws and of the files)
+  std::vector<PlannedTensor>
+      tensors;  // in the order of execution (also that of random draws and of the files)
   int64_t layers = 0;
   std::optional<Vocabulary> vocabulary;  // set: embeddings and lm_head are brought to it first
   std::vector<Lint> lints;
@@ -71,7 +72,7 @@ struct MergePlan {
 struct PlanRequest {
   MergeSwitches switches;
   std::map<std::string, std::string> model_paths;  // names in the YAML → folders
-  bool allow_crimes = false;      // models of different architectures
+  bool allow_crimes = false;                       // models of different architectures
   bool truncate_embeddings = false;
 };
 

@@ -11,7 +11,8 @@ namespace bm {
 namespace {
 
 // Differences of all other inputs from the base in scratch slots 1…; the base in slot 0.
-std::vector<float*> deltas(const TensorProblem& p, const std::vector<size_t>& others, int64_t begin, int64_t end) {
+std::vector<float*> deltas(const TensorProblem& p, const std::vector<size_t>& others, int64_t begin,
+                           int64_t end) {
   int64_t n = end - begin;
   float* base = merge_scratch(0, n);
   p.inputs[static_cast<size_t>(p.base)].read(begin, end, base);
@@ -86,7 +87,8 @@ std::vector<float*> SceMerge::selected(int64_t begin, int64_t end) const {
   RankWalker kept(cut_[0], true, begin);
   for (int64_t i = 0; i < n; ++i) {
     double v = variance(d, i);
-    uint64_t key = p_.switches.float_scalars ? std::bit_cast<uint32_t>(static_cast<float>(v)) : std::bit_cast<uint64_t>(v);
+    uint64_t key = p_.switches.float_scalars ? std::bit_cast<uint32_t>(static_cast<float>(v))
+                                             : std::bit_cast<uint64_t>(v);
     if (kept.below(key)) continue;
     for (float* x : d) x[i] = 0;
   }
@@ -106,7 +108,8 @@ void SceMerge::prepare() {
   for (double& s : squares) total += s = p_.q(s / static_cast<double>(p_.count()));
   total = p_.q(total);
   for (double s : squares)
-    weights_.push_back(static_cast<float>(std::abs(total) < 1e-6 ? p_.q(1.0 / static_cast<double>(n)) : p_.q(s / total)));
+    weights_.push_back(
+        static_cast<float>(std::abs(total) < 1e-6 ? p_.q(1.0 / static_cast<double>(n)) : p_.q(s / total)));
 }
 
 void SceMerge::block(int64_t begin, int64_t end, float* out) const {

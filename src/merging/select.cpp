@@ -13,7 +13,8 @@ constexpr size_t kBuckets = 65536;
 
 // Histogram of digit `digit` (0 = most significant of `digits`) of the keys whose higher digits are
 // `prefix`. Counts are whole numbers: the order of adding does not matter.
-std::vector<uint64_t> histogram(int64_t count, int64_t block, int digits, int digit, uint64_t prefix, const KeyFunction& keys) {
+std::vector<uint64_t> histogram(int64_t count, int64_t block, int digits, int digit, uint64_t prefix,
+                                const KeyFunction& keys) {
   std::vector<uint64_t> total(kBuckets, 0);
   std::mutex mutex;
   int shift = 16 * (digits - 1 - digit);

@@ -14,9 +14,9 @@ using KeyFunction = std::function<void(int64_t begin, int64_t end, uint64_t* key
 // The elements whose rank in (key ascending, index ascending) is `rank`, described so that a block
 // can tell for each of its elements whether its rank is below it.
 struct RankCut {
-  uint64_t key = 0;        // key of the element with that rank
+  uint64_t key = 0;          // key of the element with that rank
   uint64_t equal_below = 0;  // how many elements with that key have a lower rank
-  bool all_below = false;  // rank ≥ count: every element's rank is below it
+  bool all_below = false;    // rank ≥ count: every element's rank is below it
   // Per block of `block` elements: number of elements equal to `key` in the blocks before it.
   std::vector<uint64_t> equal_before;
   int64_t block = 0;
@@ -33,7 +33,8 @@ class RankWalker {
  public:
   // begin: first element of the walk, the start of one of the cut's blocks.
   RankWalker(const RankCut& cut, bool largest_first, int64_t begin)
-      : cut_(cut), largest_first_(largest_first),
+      : cut_(cut),
+        largest_first_(largest_first),
         equal_(cut.all_below ? 0 : cut.equal_before[static_cast<size_t>(begin / cut.block)]) {}
   bool below(uint64_t key) {
     if (cut_.all_below) return true;

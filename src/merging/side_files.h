@@ -23,8 +23,10 @@ struct SideFileRequest {
 Json merged_config(const MergeConfiguration& configuration, const MergePlan& plan);
 // The template's text: "auto", a built-in name or the template itself. bad_input for anything else.
 Result<std::string> resolve_chat_template(const std::string& name, const MergePlan& plan);
-std::string model_card(const MergeConfiguration& configuration, const MergePlan& plan, const SideFileRequest& request);
+std::string model_card(const MergeConfiguration& configuration, const MergePlan& plan,
+                       const SideFileRequest& request);
 // config.json, tokenizer and generation files, mergekit_config.yml, README.md.
-Status write_side_files(const MergeConfiguration& configuration, const MergePlan& plan, const SideFileRequest& request);
+Status write_side_files(const MergeConfiguration& configuration, const MergePlan& plan,
+                        const SideFileRequest& request);
 
 }  // namespace bm

@@ -38,7 +38,8 @@ Result<BlockFunction> prepare_linear(const TensorProblem& p) {
       const double weight = weights[k];
       // The product of two floats is exact in double, so this is a fused multiply-add (but for a
       // double rounding that takes a tie in the 53rd bit).
-      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(static_cast<double>(out[i]) + static_cast<double>(x[i]) * weight);
+      for (int64_t i = 0; i < n; ++i)
+        out[i] = static_cast<float>(static_cast<double>(out[i]) + static_cast<double>(x[i]) * weight);
     }
     with_rounding(p.working, [&](auto w) {
       for (int64_t i = 0; i < n; ++i) out[i] = w.r(normalize ? out[i] / total : out[i]);
@@ -48,12 +49,16 @@ Result<BlockFunction> prepare_linear(const TensorProblem& p) {
 
 namespace {
 
-struct SlerpFactors { float base, other; };
+struct SlerpFactors {
+  float base, other;
+};
 
 // a·a, b·b, a·b over the whole tensor → factors of the two vectors.
 SlerpFactors slerp_factors(const TensorProblem& p, double aa, double bb, double ab) {
   constexpr double epsilon = 1e-8, threshold = 0.9995;
-  auto f = [&](double value) { return p.switches.float_scalars ? static_cast<double>(static_cast<float>(value)) : value; };
+  auto f = [&](double value) {
+    return p.switches.float_scalars ? static_cast<double>(static_cast<float>(value)) : value;
+  };
   double na = f(std::sqrt(aa)), nb = f(std::sqrt(bb)), t = f(p.parameter("t"));
   if (na <= epsilon) na = 1;
   if (nb <= epsilon) nb = 1;
@@ -64,7 +69,8 @@ SlerpFactors slerp_factors(const TensorProblem& p, double aa, double bb, double 
     return {std::sin((1.0f - tf) * theta) / sine, std::sin(tf * theta) / sine};
   }
   double theta = std::acos(d), sine = std::sin(theta);
-  return {static_cast<float>(std::sin((1 - t) * theta) / sine), static_cast<float>(std::sin(t * theta) / sine)};
+  return {static_cast<float>(std::sin((1 - t) * theta) / sine),
+          static_cast<float>(std::sin(t * theta) / sine)};
 }
 
 }  // namespace
@@ -72,7 +78,8 @@ SlerpFactors slerp_factors(const TensorProblem& p, double aa, double bb, double 
 // Both vectors are the whole flattened tensors; t = 0 is the base whatever the order of listing.
 // Statistics and combination in float32 also in bf16 merges, one rounding at the end.
 Result<BlockFunction> prepare_slerp(const TensorProblem& p) {
-  if (p.inputs.size() == 1) return BlockFunction([&p](int64_t begin, int64_t end, float* out) { p.inputs[0].read(begin, end, out); });
+  if (p.inputs.size() == 1)
+    return BlockFunction([&p](int64_t begin, int64_t end, float* out) { p.inputs[0].read(begin, end, out); });
   size_t base = static_cast<size_t>(p.base), other = p.others()[0];
   auto sums = sum_blocks(p.count(), merge_block, 3, [&](int64_t begin, int64_t end, double* acc) {
     int64_t n = end - begin;

@@ -45,10 +45,13 @@ double product(const Matrix& m, const std::vector<double>& a, const std::vector<
   return sum;
 }
 
-double length(const Matrix& m, const std::vector<double>& a) { return std::sqrt(std::max(0.0, product(m, a, a))); }
+double length(const Matrix& m, const std::vector<double>& a) {
+  return std::sqrt(std::max(0.0, product(m, a, a)));
+}
 
 // out = Σ factor · (x − base) [+ base].
-BlockFunction combination(const TensorProblem& p, std::vector<size_t> inputs, const std::vector<double>& factors, bool around_base) {
+BlockFunction combination(const TensorProblem& p, std::vector<size_t> inputs,
+                          const std::vector<double>& factors, bool around_base) {
   return [&p, inputs = std::move(inputs), factors, around_base](int64_t begin, int64_t end, float* out) {
     int64_t n = end - begin;
     float *x = merge_scratch(0, n), *base = merge_scratch(1, n);
@@ -62,7 +65,9 @@ BlockFunction combination(const TensorProblem& p, std::vector<size_t> inputs, co
     }
     with_rounding(p.working, [&](auto w) {
       for (int64_t i = 0; i < n; ++i)
-        out[i] = w.r(static_cast<float>(around_base ? static_cast<double>(base[i]) + sum[static_cast<size_t>(i)] : sum[static_cast<size_t>(i)]));
+        out[i] =
+            w.r(static_cast<float>(around_base ? static_cast<double>(base[i]) + sum[static_cast<size_t>(i)]
+                                               : sum[static_cast<size_t>(i)]));
     });
   };
 }
@@ -84,7 +89,8 @@ class RoundedKarcher {
   void block(int64_t begin, int64_t end, float* out) const {
     auto scale = static_cast<float>(scale_);
     with_rounding(p_.working, [&](auto w) {
-      for (int64_t i = begin; i < end; ++i) out[i - begin] = units_.empty() ? 0.0f : w.r(scale * u_[static_cast<size_t>(i)]);
+      for (int64_t i = begin; i < end; ++i)
+        out[i - begin] = units_.empty() ? 0.0f : w.r(scale * u_[static_cast<size_t>(i)]);
     });
   }
 
@@ -93,11 +99,12 @@ class RoundedKarcher {
 
   template <class F>
   void each(F&& function) const {  // function(rounding, i)
-    parallel_chunks(static_cast<size_t>(p_.count()), static_cast<size_t>(merge_block), [&](size_t begin, size_t end) {
-      with_rounding(p_.working, [&](auto w) {
-        for (size_t i = begin; i < end; ++i) function(w, i);
-      });
-    });
+    parallel_chunks(static_cast<size_t>(p_.count()), static_cast<size_t>(merge_block),
+                    [&](size_t begin, size_t end) {
+                      with_rounding(p_.working, [&](auto w) {
+                        for (size_t i = begin; i < end; ++i) function(w, i);
+                      });
+                    });
   }
   // The order of torch 2's float32 sums on AVX-512 machines, found by matching its results: products in
   // 4 × 16 lanes with fused multiply-add, folded in halves; the last up to 31 elements in double.
@@ -106,13 +113,15 @@ class RoundedKarcher {
     std::array<float, step> sum{};
     size_t n = a.size(), i = 0;
     auto add = [&](size_t to, size_t at) {
-      sum[to] = static_cast<float>(static_cast<double>(sum[to]) + static_cast<double>(a[at]) * static_cast<double>(b[at]));
+      sum[to] = static_cast<float>(static_cast<double>(sum[to]) +
+                                   static_cast<double>(a[at]) * static_cast<double>(b[at]));
     };
     for (; i + step <= n; i += step)
       for (size_t k = 0; k < step; ++k) add(k, i + k);
     for (; i + 2 * lanes <= n; i += 2 * lanes)
       for (size_t k = 0; k < 2 * lanes; ++k) add(k, i + k);
-    for (size_t k = 0; k < lanes; ++k) sum[k] = (sum[k] + sum[lanes + k]) + (sum[2 * lanes + k] + sum[3 * lanes + k]);
+    for (size_t k = 0; k < lanes; ++k)
+      sum[k] = (sum[k] + sum[lanes + k]) + (sum[2 * lanes + k] + sum[3 * lanes + k]);
     for (size_t width = lanes / 2; width > 0; width /= 2)
       for (size_t k = 0; k < width; ++k) sum[k] += sum[width + k];
     double tail = 0;
@@ -194,7 +203,8 @@ Result<BlockFunction> prepare_multislerp(const TensorProblem& p) {
   size_t n = inputs.size();
   if (n == 1) {
     size_t only = inputs[0];
-    return BlockFunction([&p, only](int64_t begin, int64_t end, float* out) { p.inputs[only].read(begin, end, out); });
+    return BlockFunction(
+        [&p, only](int64_t begin, int64_t end, float* out) { p.inputs[only].read(begin, end, out); });
   }
   std::vector<double> w;
   double total = 0, epsilon = p.parameter("eps");
@@ -209,7 +219,8 @@ Result<BlockFunction> prepare_multislerp(const TensorProblem& p) {
   double mean_length = length(m, w);
   if (mean_length < epsilon) {
     if (n == 2) return combination(p, inputs, w, around_base);
-    return bad_input("the weighted sum of the models' directions is zero", "Choose other weights: opposite vectors cancel with these.");
+    return bad_input("the weighted sum of the models' directions is zero",
+                     "Choose other weights: opposite vectors cancel with these.");
   }
   std::vector<double> mean(n), tangent(n), factors(n);
   for (size_t k = 0; k < n; ++k) mean[k] = w[k] / mean_length;
@@ -218,7 +229,8 @@ Result<BlockFunction> prepare_multislerp(const TensorProblem& p) {
   double angle = length(m, tangent) + epsilon;
   for (size_t k = 0; k < n; ++k) average += norms[k] * w[k];
   for (size_t k = 0; k < n; ++k)
-    factors[k] = average * (mean[k] * std::cos(angle) + tangent[k] * std::sin(angle) / angle) / (norms[k] + epsilon);
+    factors[k] =
+        average * (mean[k] * std::cos(angle) + tangent[k] * std::sin(angle) / angle) / (norms[k] + epsilon);
   return combination(p, inputs, factors, around_base);
 }
 
@@ -228,7 +240,8 @@ Result<BlockFunction> prepare_karcher(const TensorProblem& p) {
   if (p.switches.float_scalars) {
     auto rounded = std::make_shared<RoundedKarcher>(p, p.parameter("tol"));
     rounded->run(static_cast<int>(p.parameter("max_iter")));
-    return BlockFunction([rounded](int64_t begin, int64_t end, float* out) { rounded->block(begin, end, out); });
+    return BlockFunction(
+        [rounded](int64_t begin, int64_t end, float* out) { rounded->block(begin, end, out); });
   }
   std::vector<size_t> inputs(p.inputs.size()), valid;
   for (size_t k = 0; k < inputs.size(); ++k) inputs[k] = k;

@@ -90,8 +90,11 @@ void TaskVectorMerge::delta(const TaskVector& v, int64_t begin, int64_t end, flo
 void TaskVectorMerge::mask(const TaskVector& v, int64_t begin, int64_t end, float* d) const {
   int64_t n = end - begin;
   switch (v.keep) {
-    case TaskVector::Keep::all: return;
-    case TaskVector::Keep::none: std::fill(d, d + n, 0.0f); return;
+    case TaskVector::Keep::all:
+      return;
+    case TaskVector::Keep::none:
+      std::fill(d, d + n, 0.0f);
+      return;
     case TaskVector::Keep::top: {
       RankWalker kept(v.cuts[0], true, begin);
       for (int64_t i = 0; i < n; ++i)
@@ -127,7 +130,8 @@ void TaskVectorMerge::sparsify(TaskVector& v) {
   if (p_.method->sparsifier == Sparsifier::none || v.density >= 1 || n == 0) return;
   auto target = static_cast<int64_t>(v.density * static_cast<double>(n));
   switch (p_.method->sparsifier) {
-    case Sparsifier::none: return;
+    case Sparsifier::none:
+      return;
     case Sparsifier::magnitude:
       if (v.density <= 0) {
         v.keep = Keep::none;
@@ -166,7 +170,8 @@ void TaskVectorMerge::draw_bits(TaskVector& v) {
   if (p_.switches.mt19937_masks) {
     if (p_.working == Rounding::bf16) probability = round_to_bf16(probability);
     for (int64_t i = 0; i < n; ++i)
-      if (p_.stream->torch_uniform() < probability) v.bits[static_cast<size_t>(i >> 6)] |= uint64_t{1} << (i & 63);
+      if (p_.stream->torch_uniform() < probability)
+        v.bits[static_cast<size_t>(i >> 6)] |= uint64_t{1} << (i & 63);
     return;
   }
   CounterRandom random(p_.seed, purpose(v));
@@ -184,7 +189,8 @@ void TaskVectorMerge::draw_bits(TaskVector& v) {
 // Probabilities of one row (or of a whole one-dimensional tensor): density − ε + 2ε · rank, rank in
 // [0, 1] by |δ| ascending, the lower index first among equals. A row of one element gets the density
 // itself (the peer divides by zero there).
-void TaskVectorMerge::della_row(const TaskVector& v, double epsilon, int64_t begin, int64_t end, float* probability) const {
+void TaskVectorMerge::della_row(const TaskVector& v, double epsilon, int64_t begin, int64_t end,
+                                float* probability) const {
   int64_t n = end - begin;
   std::vector<float> d(static_cast<size_t>(n));
   delta(v, begin, end, d.data());
@@ -214,8 +220,10 @@ void TaskVectorMerge::draw_della_bits(TaskVector& v, double epsilon) {
       della_row(v, epsilon, begin, begin + row, probability.data());
       for (int64_t i = 0; i < row; ++i) {
         int64_t at = begin + i;
-        float u = p_.switches.mt19937_masks ? p_.stream->torch_uniform() : random.uniform(static_cast<uint64_t>(at));
-        if (u < probability[static_cast<size_t>(i)]) v.bits[static_cast<size_t>(at >> 6)] |= uint64_t{1} << (at & 63);
+        float u = p_.switches.mt19937_masks ? p_.stream->torch_uniform()
+                                            : random.uniform(static_cast<uint64_t>(at));
+        if (u < probability[static_cast<size_t>(i)])
+          v.bits[static_cast<size_t>(at >> 6)] |= uint64_t{1} << (at & 63);
       }
     }
   };
@@ -250,7 +258,8 @@ void TaskVectorMerge::rescale(TaskVector& v) {
 }
 
 template <class W>
-void TaskVectorMerge::combine(W w, int64_t n, const std::vector<float*>& d, const float* base, float* out) const {
+void TaskVectorMerge::combine(W w, int64_t n, const std::vector<float*>& d, const float* base,
+                              float* out) const {
   float all_weights = 0;
   for (const TaskVector& v : vectors_) all_weights += v.weight;
   all_weights = w.r(all_weights);
@@ -281,7 +290,8 @@ void TaskVectorMerge::combine(W w, int64_t n, const std::vector<float*>& d, cons
 
 // The same on the differences before their weights, in double: the vote on a sign must not hang on the
 // rounding of a product.
-void TaskVectorMerge::combine_exact(int64_t n, const std::vector<float*>& d, const float* base, float* out) const {
+void TaskVectorMerge::combine_exact(int64_t n, const std::vector<float*>& d, const float* base,
+                                    float* out) const {
   double all_weights = 0;
   for (const TaskVector& v : vectors_) all_weights += v.exact_weight;
   if (std::abs(all_weights) < 1e-8) all_weights = 1;

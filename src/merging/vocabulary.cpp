@@ -13,7 +13,7 @@ using Ids = std::unordered_map<std::string, int64_t>;
 
 struct LoadedTokenizer {
   Json json;
-  Ids ids;                       // every token, added ones included
+  Ids ids;                               // every token, added ones included
   std::map<int64_t, std::string> plain;  // by id
   std::map<int64_t, Json> added;         // entries of added_tokens by id
 };
@@ -22,13 +22,16 @@ Result<LoadedTokenizer> load(const VocabularyModel& model) {
   LoadedTokenizer out;
   std::string path = path_join(model.folder, "tokenizer.json");
   if (!exists(path))
-    return bad_input("\"" + model.reference->text + "\" has no tokenizer.json", "tokenizer_source needs one in every model.").in(model.folder);
+    return bad_input("\"" + model.reference->text + "\" has no tokenizer.json",
+                     "tokenizer_source needs one in every model.")
+        .in(model.folder);
   BM_TRY(out.json, read_json_file(path, {.reject_duplicate_keys = false}).in(model.folder));
   const Json& vocabulary = out.json["model"]["vocab"];
   if (!vocabulary.is_object() || !(out.json["model"]["type"] == Json("BPE")))
     return bad_input("is no BPE tokenizer", "Only BPE vocabularies can be aligned.").in(path);
   for (const Json::Member& member : vocabulary.members()) {
-    if (!member.second.is_integer()) return bad_input("token " + member.first + " has no whole number").in(path);
+    if (!member.second.is_integer())
+      return bad_input("token " + member.first + " has no whole number").in(path);
     out.ids[member.first] = member.second.as_int();
     out.plain[member.second.as_int()] = member.first;
   }
@@ -47,11 +50,14 @@ void strip(LoadedTokenizer& tokenizer, int64_t limit) {
   std::erase_if(tokenizer.ids, [&](const auto& entry) { return entry.second >= limit; });
   tokenizer.plain.erase(tokenizer.plain.lower_bound(limit), tokenizer.plain.end());
   tokenizer.added.erase(tokenizer.added.lower_bound(limit), tokenizer.added.end());
-  Json model = tokenizer.json["model"], vocabulary = Json::object(), merges = Json::array(), added = Json::array();
+  Json model = tokenizer.json["model"], vocabulary = Json::object(), merges = Json::array(),
+       added = Json::array();
   bool changed = false;
   for (const Json::Member& member : model["vocab"].members()) {
-    if (member.second.as_int() < limit) vocabulary.set(member.first, member.second);
-    else changed = true;
+    if (member.second.as_int() < limit)
+      vocabulary.set(member.first, member.second);
+    else
+      changed = true;
   }
   for (const Json& entry : tokenizer.json["added_tokens"].items())
     if (entry["id"].as_int() < limit) added.push_back(entry);
@@ -59,10 +65,13 @@ void strip(LoadedTokenizer& tokenizer, int64_t limit) {
   if (!changed) return;
   for (const Json& merge : model["merges"].items()) {
     std::vector<std::string> parts;
-    if (merge.is_string()) parts = split(merge.as_string(), ' ');
+    if (merge.is_string())
+      parts = split(merge.as_string(), ' ');
     else
       for (const Json& part : merge.items()) parts.push_back(part.is_string() ? part.as_string() : "");
-    if (std::all_of(parts.begin(), parts.end(), [&](const std::string& part) { return vocabulary.contains(part); })) merges.push_back(merge);
+    if (std::all_of(parts.begin(), parts.end(),
+                    [&](const std::string& part) { return vocabulary.contains(part); }))
+      merges.push_back(merge);
   }
   model.set("vocab", vocabulary);
   model.set("merges", merges);
@@ -105,8 +114,13 @@ class Builder {
   }
   void add_plain(const std::string& token) {
     if (result_.ids.contains(token)) return;
-    add(token, Json::object({{"id", 0}, {"content", token}, {"single_word", false}, {"lstrip", false}, {"rstrip", false},
-                             {"normalized", true}, {"special", false}}));
+    add(token, Json::object({{"id", 0},
+                             {"content", token},
+                             {"single_word", false},
+                             {"lstrip", false},
+                             {"rstrip", false},
+                             {"normalized", true},
+                             {"special", false}}));
   }
 
   // A token that is an added one anywhere is added with those settings.
@@ -118,7 +132,8 @@ class Builder {
     for (size_t m = 0; m < loaded_.size(); ++m)
       for (const auto& [id, token] : loaded_[m].plain) {
         if (id >= models_[m].vocabulary) {
-          out_.warnings.push_back("token \"" + token + "\" of \"" + models_[m].reference->text + "\" has id " + std::to_string(id) + ", past its vocabulary: left out");
+          out_.warnings.push_back("token \"" + token + "\" of \"" + models_[m].reference->text +
+                                  "\" has id " + std::to_string(id) + ", past its vocabulary: left out");
         } else if (!added_somewhere.contains(token)) {
           add_plain(token);
         }
@@ -127,7 +142,8 @@ class Builder {
       for (const auto& [id, entry] : loaded_[m].added) {
         const std::string& content = entry["content"].as_string();
         if (id >= models_[m].vocabulary)
-          out_.warnings.push_back("token \"" + content + "\" of \"" + models_[m].reference->text + "\" has id " + std::to_string(id) + ", past its vocabulary: left out");
+          out_.warnings.push_back("token \"" + content + "\" of \"" + models_[m].reference->text +
+                                  "\" has id " + std::to_string(id) + ", past its vocabulary: left out");
         else if (!result_.ids.contains(content))
           add(content, entry);
       }
@@ -148,7 +164,8 @@ class Builder {
       std::vector<int64_t> rows(static_cast<size_t>(out_.tokens), -1);
       for (const auto& [content, id] : result_.ids) {
         auto found = loaded_[m].ids.find(content);
-        if (found != loaded_[m].ids.end() && found->second < models_[m].vocabulary) rows[static_cast<size_t>(id)] = found->second;
+        if (found != loaded_[m].ids.end() && found->second < models_[m].vocabulary)
+          rows[static_cast<size_t>(id)] = found->second;
       }
       out_.row_of.push_back(std::move(rows));
     }
@@ -197,7 +214,8 @@ class Builder {
     }
     fill.kind = TokenFill::Kind::model;
     fill.model = index_of(*source.model);
-    if (fill.model == models_.size()) return bad_input("\"" + source.model->text + "\" is no model of this merge");
+    if (fill.model == models_.size())
+      return bad_input("\"" + source.model->text + "\" is no model of this merge");
     if (source.kind == TokenSource::Kind::model) {
       fill.row = out_.row_of[fill.model][static_cast<size_t>(id)];
       if (fill.row < 0) return bad_input("\"" + source.model->text + "\" has no token \"" + content + "\"");
@@ -206,10 +224,13 @@ class Builder {
     fill.row = source.token_id;
     if (source.token_id < 0) {
       auto found = loaded_[fill.model].ids.find(source.token);
-      if (found == loaded_[fill.model].ids.end()) return bad_input("\"" + source.model->text + "\" has no token \"" + source.token + "\"");
+      if (found == loaded_[fill.model].ids.end())
+        return bad_input("\"" + source.model->text + "\" has no token \"" + source.token + "\"");
       fill.row = found->second;
     }
-    if (fill.row >= models_[fill.model].vocabulary) return bad_input("token id " + std::to_string(fill.row) + " is past the vocabulary of \"" + source.model->text + "\"");
+    if (fill.row >= models_[fill.model].vocabulary)
+      return bad_input("token id " + std::to_string(fill.row) + " is past the vocabulary of \"" +
+                       source.model->text + "\"");
     return {};
   }
 
@@ -224,12 +245,14 @@ class Builder {
 
 }  // namespace
 
-Result<Vocabulary> build_vocabulary(const TokenizerConfig& config, const std::vector<VocabularyModel>& models, size_t base) {
+Result<Vocabulary> build_vocabulary(const TokenizerConfig& config, const std::vector<VocabularyModel>& models,
+                                    size_t base) {
   Builder builder(config, models, base);
   return builder.run();
 }
 
-Result<std::vector<Tensor>> align_embeddings(const Vocabulary& v, const std::vector<size_t>& which, const std::vector<Tensor>& embeddings) {
+Result<std::vector<Tensor>> align_embeddings(const Vocabulary& v, const std::vector<size_t>& which,
+                                             const std::vector<Tensor>& embeddings) {
   int64_t hidden = embeddings[0].shape()[1];
   auto row = [&](size_t input, int64_t index) { return embeddings[input].as<float>() + index * hidden; };
   auto input_of = [&](size_t model) {
@@ -258,20 +281,25 @@ Result<std::vector<Tensor>> align_embeddings(const Vocabulary& v, const std::vec
   for (size_t input = 0; input < which.size(); ++input)
     for (int64_t index : v.row_of[which[input]])
       if (index >= embeddings[input].shape()[0])
-        return bad_input("the tokenizer has id " + std::to_string(index) + ", the tensor " + std::to_string(embeddings[input].shape()[0]) + " rows");
+        return bad_input("the tokenizer has id " + std::to_string(index) + ", the tensor " +
+                         std::to_string(embeddings[input].shape()[0]) + " rows");
   std::vector<Tensor> out;
   for (size_t input = 0; input < which.size(); ++input) {
     Tensor result = Tensor::zeroed(DType::f32, {v.rows, hidden});
     for (size_t id = 0; id < static_cast<size_t>(v.tokens); ++id) {
       float* to = result.as<float>() + static_cast<int64_t>(id) * hidden;
       int64_t index = v.row_of[which[input]][id];
-      if (index >= 0 && !v.fills[id].force) std::copy(row(input, index), row(input, index) + hidden, to);
-      else BM_CHECK_OK(fill_row(id, to));
+      if (index >= 0 && !v.fills[id].force)
+        std::copy(row(input, index), row(input, index) + hidden, to);
+      else
+        BM_CHECK_OK(fill_row(id, to));
     }
     for (int64_t i = 0; v.rows > v.tokens && i < hidden; ++i) {
       double sum = 0;
-      for (int64_t id = 0; id < v.tokens; ++id) sum += static_cast<double>(result.as<float>()[id * hidden + i]);
-      for (int64_t id = v.tokens; id < v.rows; ++id) result.as<float>()[id * hidden + i] = static_cast<float>(sum / static_cast<double>(v.tokens));
+      for (int64_t id = 0; id < v.tokens; ++id)
+        sum += static_cast<double>(result.as<float>()[id * hidden + i]);
+      for (int64_t id = v.tokens; id < v.rows; ++id)
+        result.as<float>()[id * hidden + i] = static_cast<float>(sum / static_cast<double>(v.tokens));
     }
     out.push_back(std::move(result));
   }

@@ -34,9 +34,9 @@ struct TokenFill {
 };
 
 struct Vocabulary {
-  Json tokenizer;        // tokenizer.json of the result
-  size_t donor = 0;      // model whose other tokenizer files go with it
-  int64_t tokens = 0, rows = 0;  // rows: tokens padded
+  Json tokenizer;                            // tokenizer.json of the result
+  size_t donor = 0;                          // model whose other tokenizer files go with it
+  int64_t tokens = 0, rows = 0;              // rows: tokens padded
   std::vector<std::vector<int64_t>> row_of;  // [model][id] → its row there, −1 = it has none
   std::vector<TokenFill> fills;              // [id]
   std::vector<Json> added;                   // entries of added_tokens that the donor's tokenizer lacks
@@ -45,7 +45,8 @@ struct Vocabulary {
 
 // models: all of the merge; base: index of the base model (the first listed when there is none).
 // bad_input: a model without tokenizer.json, a source that lacks its token.
-Result<Vocabulary> build_vocabulary(const TokenizerConfig& config, const std::vector<VocabularyModel>& models, size_t base);
+Result<Vocabulary> build_vocabulary(const TokenizerConfig& config, const std::vector<VocabularyModel>& models,
+                                    size_t base);
 
 // The embeddings of the models at hand ([their rows, hidden] each, float32) in the new order:
 // [rows, hidden]. which: index of each among the merge's models.

@@ -24,7 +24,8 @@ std::vector<std::string> stage_verbs() {
 
 bool plain_name(const std::string& name) {
   return !name.empty() && name[0] != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.';
   });
 }
 
@@ -83,7 +84,8 @@ Result<Recipe> parse_recipe(const Json& yaml) {
   } else if (base.is_object()) {
     for (const auto& [key, value] : base.members())
       if (key != "model") return at(value, "unknown key \"" + key + "\" in base", "base has one key: model.");
-    if (!base["model"].is_string()) return at(base, "base needs the key model: a model folder or a .gguf file");
+    if (!base["model"].is_string())
+      return at(base, "base needs the key model: a model folder or a .gguf file");
     recipe.base_model = base["model"].as_string();
   } else if (!base.is_null()) {
     return at(base, "base is written as `base: {model: path}`");
@@ -114,7 +116,8 @@ Result<std::string> resolve_reference(const Recipe& recipe, const std::string& o
     const RecipeStage& stage = recipe.stages[i];
     if (stage.name != word) continue;
     if (i >= stage_index)
-      return bad_input("\"" + word + "\" runs after this stage", "Put it before, or refer to an earlier one.");
+      return bad_input("\"" + word + "\" runs after this stage",
+                       "Put it before, or refer to an earlier one.");
     std::string folder = path_join(out, stage.name);
     const StageKind* kind = find_stage_kind(stage.verb);
     if (wanted == Reference::folder) return folder;

@@ -65,13 +65,15 @@ double seconds_of(const Json& before, const std::string& name, double otherwise)
 
 }  // namespace
 
-Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& out, const CommonOptions& common) {
+Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& out,
+                             const CommonOptions& common) {
   BM_TRY(std::string text, read_file(recipe_path));
   BM_TRY(Json yaml, parse_yaml(text).in(recipe_path));
   BM_TRY(Recipe recipe, parse_recipe(yaml).in(recipe_path));
   BM_TRY(CommonOptions settings, stage_settings(recipe, common));
   if (!recipe.base_model.empty() && !exists(recipe.base_model))
-    return bad_input("the base model does not exist", "Check the path; it is relative to the working directory.")
+    return bad_input("the base model does not exist",
+                     "Check the path; it is relative to the working directory.")
         .in(recipe.base_model);
   RunReport report;
   Json before = earlier_state(out);

@@ -177,7 +177,8 @@ std::vector<StageKind> make_kinds() {
   merge.model_output = ".";
 
   StageKind quantize = kind("quantize", make_task<QuantizeTask>);
-  quantize.references = {{"model", model}, {"calibration", folder}, {"quality", text}, {"search-from", folder}};
+  quantize.references = {
+      {"model", model}, {"calibration", folder}, {"quality", text}, {"search-from", folder}};
   quantize.special = {"model"};
   quantize.model_output = ".";
 

@@ -32,14 +32,21 @@ std::string count_text(const Json& value) {
 }
 
 // {name: {"articles", "words", "tokens"}} as rows; the rest of a long list in one row.
-ReportTable tally_table(const Json& tallies, const std::string& caption, const std::string& first, size_t limit) {
-  ReportTable table{caption, {text_cell(first), number_cell(std::string("articles")), number_cell(std::string("words")), number_cell(std::string("tokens"))}, {}, "", 0};
+ReportTable tally_table(const Json& tallies, const std::string& caption, const std::string& first,
+                        size_t limit) {
+  ReportTable table{caption,
+                    {text_cell(first), number_cell(std::string("articles")),
+                     number_cell(std::string("words")), number_cell(std::string("tokens"))},
+                    {},
+                    "",
+                    0};
   double rest[3] = {0, 0, 0};
   size_t others = 0;
   for (const Json::Member& member : tallies.members()) {
     const Json& t = member.second;
     if (table.rows.size() < limit) {
-      table.rows.push_back({text_cell(member.first), number_cell(count_text(t["articles"])), number_cell(count_text(t["words"])), number_cell(count_text(t["tokens"]))});
+      table.rows.push_back({text_cell(member.first), number_cell(count_text(t["articles"])),
+                            number_cell(count_text(t["words"])), number_cell(count_text(t["tokens"]))});
       continue;
     }
     ++others;
@@ -47,13 +54,14 @@ ReportTable tally_table(const Json& tallies, const std::string& caption, const s
     for (const char* key : {"articles", "words", "tokens"}) rest[column++] += number_of(t[key]).value_or(0);
   }
   if (others)
-    table.rows.push_back({text_cell(fmt::format("{} others", others)), number_cell(count_text(Json(rest[0]))), number_cell(count_text(Json(rest[1]))),
-                          number_cell(count_text(Json(rest[2])))});
+    table.rows.push_back({text_cell(fmt::format("{} others", others)), number_cell(count_text(Json(rest[0]))),
+                          number_cell(count_text(Json(rest[1]))), number_cell(count_text(Json(rest[2])))});
   return table;
 }
 
 struct TrainingLog {
-  Series loss{"training loss", {}, false}, held_out{"held-out loss", {}, true}, rate{"learning rate", {}, false};
+  Series loss{"training loss", {}, false}, held_out{"held-out loss", {}, true},
+      rate{"learning rate", {}, false};
   double tokens_per_second = 0, clipped = 0;
   size_t steps = 0;
 };
@@ -80,7 +88,8 @@ TrainingLog read_log(const std::string& folder) {
     if (auto rate = number_of((*entry)["tokens_per_second"])) rates.push_back(*rate);
   }
   if (!rates.empty()) {
-    std::nth_element(rates.begin(), rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2), rates.end());
+    std::nth_element(rates.begin(), rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2),
+                     rates.end());
     log.tokens_per_second = rates[rates.size() / 2];
   }
   return log;
@@ -91,15 +100,23 @@ void training_facts(const Stage& stage, const TrainingLog& log, Facts& facts) {
   auto before = number_of(r["first_held_out_perplexity"]), after = number_of(r["last_held_out_perplexity"]);
   std::string model = path_name(string_of(stage.options()["model"]));
   if (auto parameters = number_of(r["parameters"])) facts.parameters = *parameters;
-  std::string sentence = fmt::format("{}: trained for {} steps on {} tokens", stage.name, count_text(r["steps"].is_number() ? r["steps"] : Json(static_cast<double>(log.steps))),
-                                     count_text(r["tokens"]));
+  std::string sentence =
+      fmt::format("{}: trained for {} steps on {} tokens", stage.name,
+                  count_text(r["steps"].is_number() ? r["steps"] : Json(static_cast<double>(log.steps))),
+                  count_text(r["tokens"]));
   if (before && after) {
     double change = 100 * (*after / *before - 1);
-    sentence += fmt::format("; perplexity on held-out text {} from {} to {} ({}{} %)", *after < *before ? "fell" : "rose", short_number(*before),
-                            short_number(*after), change < 0 ? "−" : "+", fixed_text(std::abs(change), 1));
-    if (*after >= *before) facts.warnings.push_back(stage.name + ": perplexity on held-out text did not fall: training did not help on unseen articles.");
+    sentence += fmt::format("; perplexity on held-out text {} from {} to {} ({}{} %)",
+                            *after < *before ? "fell" : "rose", short_number(*before), short_number(*after),
+                            change < 0 ? "−" : "+", fixed_text(std::abs(change), 1));
+    if (*after >= *before)
+      facts.warnings.push_back(
+          stage.name +
+          ": perplexity on held-out text did not fall: training did not help on unseen articles.");
   } else {
-    facts.warnings.push_back(stage.name + ": no held-out text was measured, so nothing here says whether training helped on unseen text.");
+    facts.warnings.push_back(
+        stage.name +
+        ": no held-out text was measured, so nothing here says whether training helped on unseen text.");
   }
   facts.sentences.push_back(sentence + ".");
 }
@@ -111,20 +128,31 @@ void add_corpus(const Stage& stage, Document& page, Facts& facts) {
   if (auto file = read_json_file(path_join(stage.folder, "stats.json")); file.ok()) stats = *file;
   const Json& articles = stats["articles"];
   page.blocks.push_back(Heading{2, "Corpus" + (stage.name == "corpus" ? std::string() : ": " + stage.name)});
-  facts.sentences.push_back(fmt::format("{}: {} articles were read and {} kept, {} words or {} tokens.", stage.name, count_text(articles["read"]),
-                                        count_text(articles["kept"]), count_text(stats["words"]), count_text(stats["tokens"])));
-  ReportTable table{"What became of the articles", {text_cell("articles"), number_cell(std::string("number"))}, {}, "", 0};
-  for (auto [key, label] : {std::pair{"read", "read"}, {"kept", "kept"}, {"held_out", "held out to measure perplexity"}, {"rejected", "rejected"},
-                            {"broken", "broken files"}, {"duplicate", "duplicates"}})
-    if (articles[key].is_number()) table.rows.push_back({text_cell(label), number_cell(count_text(articles[key]))});
+  facts.sentences.push_back(fmt::format("{}: {} articles were read and {} kept, {} words or {} tokens.",
+                                        stage.name, count_text(articles["read"]),
+                                        count_text(articles["kept"]), count_text(stats["words"]),
+                                        count_text(stats["tokens"])));
+  ReportTable table{
+      "What became of the articles", {text_cell("articles"), number_cell(std::string("number"))}, {}, "", 0};
+  for (auto [key, label] : {std::pair{"read", "read"},
+                            {"kept", "kept"},
+                            {"held_out", "held out to measure perplexity"},
+                            {"rejected", "rejected"},
+                            {"broken", "broken files"},
+                            {"duplicate", "duplicates"}})
+    if (articles[key].is_number())
+      table.rows.push_back({text_cell(label), number_cell(count_text(articles[key]))});
   for (const Json::Member& reason : stats["rejected_for"].members())
     table.rows.push_back({text_cell("rejected: " + reason.first), number_cell(count_text(reason.second))});
   table.note = "Every input has a line in ledger.jsonl with its reason and the evidence for its licence.";
   page.blocks.push_back(std::move(table));
-  if (stats["licenses"].size() > 0) page.blocks.push_back(tally_table(stats["licenses"], "Licences of the kept articles", "licence", 12));
+  if (stats["licenses"].size() > 0)
+    page.blocks.push_back(tally_table(stats["licenses"], "Licences of the kept articles", "licence", 12));
   if (stats["journals"].size() > 1)
-    page.blocks.push_back(Folded{"Journals", tally_table(stats["journals"], "Journals of the kept articles", "journal", 30)});
-  if (stats["years"].size() > 1) page.blocks.push_back(Folded{"Years", tally_table(stats["years"], "Years of publication", "year", 30)});
+    page.blocks.push_back(
+        Folded{"Journals", tally_table(stats["journals"], "Journals of the kept articles", "journal", 30)});
+  if (stats["years"].size() > 1)
+    page.blocks.push_back(Folded{"Years", tally_table(stats["years"], "Years of publication", "year", 30)});
 }
 
 void add_training(const Stage& stage, Document& page, Facts& facts) {
@@ -136,10 +164,13 @@ void add_training(const Stage& stage, Document& page, Facts& facts) {
     LineChart chart{"Loss by step (natural log, per token)", "step", "loss", {log.loss}, ""};
     auto [first_x, first] = log.loss.points.front();
     auto [last_x, last] = log.loss.points.back();
-    chart.description = fmt::format("training loss {} at step {}, {} at step {}", short_number(first), short_number(first_x), short_number(last), short_number(last_x));
+    chart.description = fmt::format("training loss {} at step {}, {} at step {}", short_number(first),
+                                    short_number(first_x), short_number(last), short_number(last_x));
     if (!log.held_out.points.empty()) {
       chart.series.push_back(log.held_out);
-      chart.description += fmt::format("; held-out loss {} before, {} after", short_number(log.held_out.points.front().second), short_number(log.held_out.points.back().second));
+      chart.description +=
+          fmt::format("; held-out loss {} before, {} after", short_number(log.held_out.points.front().second),
+                      short_number(log.held_out.points.back().second));
     }
     page.blocks.push_back(std::move(chart));
   }
@@ -158,9 +189,13 @@ void add_training(const Stage& stage, Document& page, Facts& facts) {
   if (log.tokens_per_second > 0) row("tokens per second (median step)", Json(log.tokens_per_second));
   row("sequences in a micro-batch", o["micro-batch"]);
   row("micro-batches a step", o["accumulate"]);
-  if (o["lr"].is_number()) table.rows.push_back({text_cell("learning rate, highest"), number_cell(fmt::format("{:g}", o["lr"].as_double()))});
-  if (o["schedule"].is_string()) table.rows.push_back({text_cell("schedule"), number_cell(o["schedule"].as_string())});
-  if (o["precision"].is_string()) table.rows.push_back({text_cell("precision"), number_cell(o["precision"].as_string())});
+  if (o["lr"].is_number())
+    table.rows.push_back(
+        {text_cell("learning rate, highest"), number_cell(fmt::format("{:g}", o["lr"].as_double()))});
+  if (o["schedule"].is_string())
+    table.rows.push_back({text_cell("schedule"), number_cell(o["schedule"].as_string())});
+  if (o["precision"].is_string())
+    table.rows.push_back({text_cell("precision"), number_cell(o["precision"].as_string())});
   page.blocks.push_back(std::move(table));
 }
 

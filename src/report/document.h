@@ -21,8 +21,8 @@ struct ReportTable {
   std::string caption;
   std::vector<Cell> header;
   std::vector<std::vector<Cell>> rows;
-  std::string note;      // below the table
-  size_t quiet_rows = 0; // that many rows at the end are set apart (chance level)
+  std::string note;       // below the table
+  size_t quiet_rows = 0;  // that many rows at the end are set apart (chance level)
 };
 
 struct Series {
@@ -84,7 +84,8 @@ struct Listing {
   std::string summary, text;
 };
 
-using Block = std::variant<Heading, Paragraph, BulletList, ReportTable, Folded, Listing, LineChart, ReliabilityRow, BarChart>;
+using Block = std::variant<Heading, Paragraph, BulletList, ReportTable, Folded, Listing, LineChart,
+                           ReliabilityRow, BarChart>;
 
 struct Document {
   std::string title, subtitle;

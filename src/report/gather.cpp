@@ -31,7 +31,8 @@ Status read_stages(Run& run) {
   if (names.empty()) {
     std::error_code code;
     for (const auto& entry : fs::directory_iterator(run.folder, code))
-      if (entry.is_directory() && has_manifest(entry.path().string())) names.push_back(entry.path().filename().string());
+      if (entry.is_directory() && has_manifest(entry.path().string()))
+        names.push_back(entry.path().filename().string());
     std::sort(names.begin(), names.end());
   }
   for (const std::string& name : names) {
@@ -42,7 +43,8 @@ Status read_stages(Run& run) {
     }
     BM_TRY(Stage stage, read_stage(folder, name));
     for (const Json& done : run.manifest["stages"].items())
-      if (done["name"] == Json(name) && done["seconds"].is_number()) stage.seconds = done["seconds"].as_double();
+      if (done["name"] == Json(name) && done["seconds"].is_number())
+        stage.seconds = done["seconds"].as_double();
     run.stages.push_back(std::move(stage));
   }
   return {};
@@ -56,7 +58,9 @@ Result<Run> gather_run(const std::string& folder) {
   while (run.folder.size() > 1 && ends_with(run.folder, "/")) run.folder.pop_back();
   run.name = path_name(run.folder);
   if (!is_directory(run.folder))
-    return bad_input("there is no such folder", "Give the folder of `biomistral run`, or folders of its stages.").in(folder);
+    return bad_input("there is no such folder",
+                     "Give the folder of `biomistral run`, or folders of its stages.")
+        .in(folder);
   if (has_manifest(run.folder)) {
     BM_TRY(Json manifest, read_json_file(path_join(run.folder, "manifest.json")).in(folder));
     if (!(manifest["verb"] == Json("run"))) {
@@ -89,7 +93,9 @@ uint64_t weight_bytes(const std::string& path) {
   std::error_code code;
   for (const auto& entry : fs::directory_iterator(path, code)) {
     std::string name = entry.path().filename().string();
-    bool weights = ends_with(name, ".safetensors") || (ends_with(name, ".bin") && starts_with(name, "pytorch_model")) || ends_with(name, ".gguf");
+    bool weights = ends_with(name, ".safetensors") ||
+                   (ends_with(name, ".bin") && starts_with(name, "pytorch_model")) ||
+                   ends_with(name, ".gguf");
     if (!weights || starts_with(name, ".") || starts_with(name, "awq_search")) continue;
     auto size = file_size(entry.path().string());
     if (size.ok()) total += *size;

@@ -11,9 +11,9 @@ namespace bm {
 
 struct Stage {
   std::string name, verb, folder;
-  Json manifest;         // null for a folder of predictions without one
+  Json manifest;  // null for a folder of predictions without one
   bool complete = false;
-  double seconds = 0;    // of the stage; 0 = not known
+  double seconds = 0;  // of the stage; 0 = not known
   const Json& results() const { return manifest["results"]; }
   const Json& options() const { return manifest["options"]; }
 };

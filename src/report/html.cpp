@@ -59,9 +59,12 @@ details{border:0;padding:0}*{print-color-adjust:exact;-webkit-print-color-adjust
 std::string anchor(const std::string& text) {
   std::string out;
   for (char c : text) {
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) out += c;
-    else if (c >= 'A' && c <= 'Z') out += static_cast<char>(c - 'A' + 'a');
-    else if (!out.empty() && out.back() != '-') out += '-';
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+      out += c;
+    else if (c >= 'A' && c <= 'Z')
+      out += static_cast<char>(c - 'A' + 'a');
+    else if (!out.empty() && out.back() != '-')
+      out += '-';
   }
   while (!out.empty() && out.back() == '-') out.pop_back();
   return out.empty() ? "section" : out;
@@ -74,12 +77,15 @@ bool is_hash(const std::string& text) {
 std::string cell_html(const Cell& cell, const char* tag, const char* scope) {
   std::string classes = cell.number ? "n" : "";
   if (cell.best) classes += classes.empty() ? "best" : " best";
-  std::string content = is_hash(cell.text) ? "<span class=\"hash\">" + cell.text + "</span>" : escape_html(cell.text);
-  return fmt::format("<{}{}{}>{}</{}>", tag, scope, classes.empty() ? "" : " class=\"" + classes + "\"", content, tag);
+  std::string content =
+      is_hash(cell.text) ? "<span class=\"hash\">" + cell.text + "</span>" : escape_html(cell.text);
+  return fmt::format("<{}{}{}>{}</{}>", tag, scope, classes.empty() ? "" : " class=\"" + classes + "\"",
+                     content, tag);
 }
 
 std::string table_html(const ReportTable& table) {
-  std::string out = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" + escape_html(table.caption) + "\"><table>";
+  std::string out = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
+                    escape_html(table.caption) + "\"><table>";
   if (!table.caption.empty()) out += "<caption>" + escape_html(table.caption) + "</caption>";
   if (!table.header.empty()) {
     out += "<thead><tr>";
@@ -114,17 +120,20 @@ struct HtmlBlock {
     return "<details><summary>" + escape_html(b.summary) + "</summary>" + table_html(b.table) + "</details>";
   }
   std::string operator()(const Listing& b) const {
-    return "<details><summary>" + escape_html(b.summary) + "</summary><pre tabindex=\"0\">" + escape_html(b.text) + "</pre></details>";
+    return "<details><summary>" + escape_html(b.summary) + "</summary><pre tabindex=\"0\">" +
+           escape_html(b.text) + "</pre></details>";
   }
   std::string operator()(const LineChart& b) const { return figure(svg_of(b), b.title); }
   std::string operator()(const BarChart& b) const { return figure(svg_of(b), b.title); }
   std::string operator()(const ReliabilityRow& b) const {
     std::string out = "<div class=\"row\">";
-    for (const Reliability& diagram : b.diagrams) out += figure(svg_of(diagram), "ECE " + fixed_text(100 * diagram.ece, 1) + " points");
+    for (const Reliability& diagram : b.diagrams)
+      out += figure(svg_of(diagram), "ECE " + fixed_text(100 * diagram.ece, 1) + " points");
     return out + "</div><p class=\"note\">" + escape_html(b.description) + "</p>";
   }
   static std::string figure(const std::string& svg, const std::string& caption) {
-    return svg.empty() ? "" : "<figure>" + svg + "<figcaption>" + escape_html(caption) + "</figcaption></figure>";
+    return svg.empty() ? ""
+                       : "<figure>" + svg + "<figcaption>" + escape_html(caption) + "</figcaption></figure>";
   }
 };
 
@@ -134,14 +143,18 @@ std::string render_html(const Document& document) {
   std::string body, links;
   for (const Block& block : document.blocks) {
     if (const auto* heading = std::get_if<Heading>(&block); heading && heading->level == 2)
-      links += fmt::format("<li><a href=\"#{}\">{}</a></li>", anchor(heading->text), escape_html(heading->text));
+      links +=
+          fmt::format("<li><a href=\"#{}\">{}</a></li>", anchor(heading->text), escape_html(heading->text));
     body += std::visit(HtmlBlock{}, block) + "\n";
   }
   return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
-         escape_html(document.title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n"
-         "<main id=\"main\">\n<header><h1>" + escape_html(document.title) + "</h1>\n<p class=\"subtitle\">" + escape_html(document.subtitle) +
-         "</p></header>\n<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + body + "</main>\n</body>\n</html>\n";
+         escape_html(document.title) + "</title>\n<style>" + kStyle +
+         "</style>\n</head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the content</a>\n"
+         "<main id=\"main\">\n<header><h1>" +
+         escape_html(document.title) + "</h1>\n<p class=\"subtitle\">" + escape_html(document.subtitle) +
+         "</p></header>\n<nav aria-label=\"Sections\"><ul>" + links + "</ul></nav>\n" + body +
+         "</main>\n</body>\n</html>\n";
 }
 
 }  // namespace bm

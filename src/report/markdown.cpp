@@ -26,18 +26,22 @@ std::string markdown_table(const ReportTable& table) {
   for (const Cell& cell : header) out += cell.number ? "---:|" : "---|";
   for (const auto& row : table.rows) {
     out += "\n|";
-    for (const Cell& cell : row) out += cell.best ? " **" + markdown(cell.text) + "** |" : " " + markdown(cell.text) + " |";
+    for (const Cell& cell : row)
+      out += cell.best ? " **" + markdown(cell.text) + "** |" : " " + markdown(cell.text) + " |";
   }
   out += "\n";
   return table.note.empty() ? out : out + "\n" + markdown(table.note) + "\n";
 }
 
 struct MarkdownBlock {
-  std::string operator()(const Heading& b) const { return std::string(static_cast<size_t>(b.level), '#') + " " + markdown(b.text) + "\n"; }
+  std::string operator()(const Heading& b) const {
+    return std::string(static_cast<size_t>(b.level), '#') + " " + markdown(b.text) + "\n";
+  }
   std::string operator()(const Paragraph& b) const { return markdown(b.text) + "\n"; }
   std::string operator()(const BulletList& b) const {
     std::string out;
-    for (const std::string& item : b.items) out += std::string("* ") + (b.warning ? "**Note:** " : "") + markdown(item) + "\n";
+    for (const std::string& item : b.items)
+      out += std::string("* ") + (b.warning ? "**Note:** " : "") + markdown(item) + "\n";
     return out;
   }
   std::string operator()(const ReportTable& b) const { return markdown_table(b); }
@@ -55,7 +59,8 @@ struct MarkdownBlock {
   }
   std::string operator()(const ReliabilityRow& b) const {
     std::string out;
-    for (const Reliability& d : b.diagrams) out += "* " + markdown(d.title) + ": ECE " + fixed_text(100 * d.ece, 1) + " points\n";
+    for (const Reliability& d : b.diagrams)
+      out += "* " + markdown(d.title) + ": ECE " + fixed_text(100 * d.ece, 1) + " points\n";
     return out;
   }
 };
@@ -64,25 +69,40 @@ std::string latex(std::string_view text) {
   std::string out;
   for (char c : clean_text(text)) {
     switch (c) {
-      case '\\': out += "\\textbackslash{}"; break;
-      case '~': out += "\\textasciitilde{}"; break;
-      case '^': out += "\\textasciicircum{}"; break;
-      case '&': case '%': case '$': case '#': case '_': case '{': case '}':
+      case '\\':
+        out += "\\textbackslash{}";
+        break;
+      case '~':
+        out += "\\textasciitilde{}";
+        break;
+      case '^':
+        out += "\\textasciicircum{}";
+        break;
+      case '&':
+      case '%':
+      case '$':
+      case '#':
+      case '_':
+      case '{':
+      case '}':
         out += '\\';
         out += c;
         break;
-      default: out += c;
+      default:
+        out += c;
     }
   }
   return out;
 }
 
 std::string latex_table(const ReportTable& table) {
-  size_t columns = table.header.empty() ? (table.rows.empty() ? 0 : table.rows[0].size()) : table.header.size();
+  size_t columns =
+      table.header.empty() ? (table.rows.empty() ? 0 : table.rows[0].size()) : table.header.size();
   if (columns == 0) return {};
   std::string spec;
   for (size_t i = 0; i < columns; ++i) spec += i < table.header.size() && table.header[i].number ? 'r' : 'l';
-  std::string out = "\\begin{table}[ht]\n\\centering\\small\n\\caption{" + latex(table.caption) + "}\n\\begin{tabular}{" + spec + "}\n\\toprule\n";
+  std::string out = "\\begin{table}[ht]\n\\centering\\small\n\\caption{" + latex(table.caption) +
+                    "}\n\\begin{tabular}{" + spec + "}\n\\toprule\n";
   auto line = [&](const std::vector<Cell>& row) {
     std::string text;
     for (size_t i = 0; i < row.size(); ++i)
@@ -121,7 +141,8 @@ struct LatexBlock {
   }
   std::string operator()(const ReliabilityRow& b) const {
     std::string out = "\\begin{itemize}\n";
-    for (const Reliability& d : b.diagrams) out += "\\item " + latex(d.title) + ": ECE " + fixed_text(100 * d.ece, 1) + " points\n";
+    for (const Reliability& d : b.diagrams)
+      out += "\\item " + latex(d.title) + ": ECE " + fixed_text(100 * d.ece, 1) + " points\n";
     return out + "\\end{itemize}\n";
   }
 };
@@ -136,10 +157,13 @@ std::string render_markdown(const Document& document) {
 
 std::string render_latex(const Document& document) {
   std::string out =
-      "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
-      "\\usepackage[margin=2.2cm]{geometry}\n\\DeclareUnicodeCharacter{2013}{--}\n\\DeclareUnicodeCharacter{2192}{\\ensuremath{\\rightarrow}}\n"
-      "\\DeclareUnicodeCharacter{2212}{\\ensuremath{-}}\n\\title{" + latex(document.title) + "}\n\\date{}\n\\begin{document}\n\\maketitle\n" +
-      latex(document.subtitle) + "\n";
+      "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage{"
+      "booktabs}\n"
+      "\\usepackage[margin=2.2cm]{geometry}\n\\DeclareUnicodeCharacter{2013}{--}\n\\DeclareUnicodeCharacter{"
+      "2192}{\\ensuremath{\\rightarrow}}\n"
+      "\\DeclareUnicodeCharacter{2212}{\\ensuremath{-}}\n\\title{" +
+      latex(document.title) + "}\n\\date{}\n\\begin{document}\n\\maketitle\n" + latex(document.subtitle) +
+      "\n";
   for (const Block& block : document.blocks) out += "\n" + std::visit(LatexBlock{}, block);
   return out + "\\end{document}\n";
 }

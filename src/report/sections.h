@@ -25,7 +25,7 @@ Cell number_cell(const Json& value, int decimals = -1);  // −1 = as short_numb
 
 void add_corpus(const Stage& stage, Document& page, Facts& facts);
 void add_training(const Stage& stage, Document& page, Facts& facts);
-void add_models(const Run& run, Document& page, Facts& facts);      // merges, quantized models, sizes
+void add_models(const Run& run, Document& page, Facts& facts);  // merges, quantized models, sizes
 void add_comparison(const Stage& stage, Document& page, Facts& facts);
 Status add_evaluation(const Stage& stage, Document& page, Facts& facts);
 void add_provenance(const std::vector<Run>& runs, Document& page, Facts& facts);

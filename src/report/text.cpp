@@ -19,12 +19,23 @@ std::string escape_html(std::string_view text) {
   std::string out;
   for (char c : clean_text(text)) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -41,7 +52,8 @@ std::string short_number(double value) {
   if (!std::isfinite(value)) return "–";
   double size = std::abs(value);
   bool whole = size == std::floor(size);
-  if ((size >= 1000 || whole) && size < 1e15) return (value < 0 ? "-" : "") + format_count(static_cast<uint64_t>(std::llround(size)));
+  if ((size >= 1000 || whole) && size < 1e15)
+    return (value < 0 ? "-" : "") + format_count(static_cast<uint64_t>(std::llround(size)));
   if (size >= 100) return fmt::format("{:.1f}", value);
   if (size >= 1) return fmt::format("{:.2f}", value);
   return fmt::format("{:.3g}", value);

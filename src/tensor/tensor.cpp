@@ -21,7 +21,8 @@ Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape
   bytes_ = static_cast<size_t>((static_cast<uint64_t>(element_count(shape_)) * dtype_bits(dtype) + 7) / 8);
   size_t padded = (bytes_ + 127) / 64 * 64;
   auto* memory = static_cast<std::byte*>(::operator new(padded, std::align_val_t(64)));
-  data_ = std::shared_ptr<std::byte>(memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(64)); });
+  data_ =
+      std::shared_ptr<std::byte>(memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(64)); });
 }
 
 Tensor Tensor::zeroed(DType dtype, Shape shape) {
@@ -57,7 +58,7 @@ float to_odd_f32(double value) {
   if (!std::isfinite(nearest) || static_cast<double>(nearest) == value) return nearest;
   uint32_t bits = std::bit_cast<uint32_t>(nearest);
   bool away = std::abs(static_cast<double>(nearest)) > std::abs(value);
-  if (away) --bits;       // truncated toward zero
+  if (away) --bits;  // truncated toward zero
   return std::bit_cast<float>(bits | 1u);
 }
 
@@ -97,19 +98,29 @@ Status write_as(DType to, std::byte* out, int64_t count, Read read) {
 
 Status convert_elements(const std::byte* in, DType from, std::byte* out, DType to, int64_t count) {
   if (from == to) {
-    if (count) std::memcpy(out, in, static_cast<size_t>((static_cast<uint64_t>(count) * dtype_bits(from) + 7) / 8));
+    if (count)
+      std::memcpy(out, in, static_cast<size_t>((static_cast<uint64_t>(count) * dtype_bits(from) + 7) / 8));
     return {};
   }
   switch (from) {
-    case DType::f64: return write_as(to, out, count, [&](int64_t i) { return load<double>(in, i); });
-    case DType::f32: return write_as(to, out, count, [&](int64_t i) { return load<float>(in, i); });
-    case DType::f16: return write_as(to, out, count, [&](int64_t i) { return f16_to_f32(load<uint16_t>(in, i)); });
-    case DType::bf16: return write_as(to, out, count, [&](int64_t i) { return bf16_to_f32(load<uint16_t>(in, i)); });
-    case DType::i64: return write_as(to, out, count, [&](int64_t i) { return load<int64_t>(in, i); });
-    case DType::i32: return write_as(to, out, count, [&](int64_t i) { return load<int32_t>(in, i); });
-    case DType::i8: return write_as(to, out, count, [&](int64_t i) { return load<int8_t>(in, i); });
-    case DType::u8: return write_as(to, out, count, [&](int64_t i) { return load<uint8_t>(in, i); });
-    default: break;
+    case DType::f64:
+      return write_as(to, out, count, [&](int64_t i) { return load<double>(in, i); });
+    case DType::f32:
+      return write_as(to, out, count, [&](int64_t i) { return load<float>(in, i); });
+    case DType::f16:
+      return write_as(to, out, count, [&](int64_t i) { return f16_to_f32(load<uint16_t>(in, i)); });
+    case DType::bf16:
+      return write_as(to, out, count, [&](int64_t i) { return bf16_to_f32(load<uint16_t>(in, i)); });
+    case DType::i64:
+      return write_as(to, out, count, [&](int64_t i) { return load<int64_t>(in, i); });
+    case DType::i32:
+      return write_as(to, out, count, [&](int64_t i) { return load<int32_t>(in, i); });
+    case DType::i8:
+      return write_as(to, out, count, [&](int64_t i) { return load<int8_t>(in, i); });
+    case DType::u8:
+      return write_as(to, out, count, [&](int64_t i) { return load<uint8_t>(in, i); });
+    default:
+      break;
   }
   return bad_input("cannot convert " + std::string(dtype_name(from)) + " to " + std::string(dtype_name(to)));
 }
@@ -122,7 +133,8 @@ Result<Tensor> convert(const TensorView& view, DType to) {
 
 Result<std::vector<float>> to_f32(const TensorView& view) {
   std::vector<float> out(static_cast<size_t>(view.count()));
-  BM_CHECK_OK(convert_elements(view.data, view.dtype, reinterpret_cast<std::byte*>(out.data()), DType::f32, view.count()));
+  BM_CHECK_OK(convert_elements(view.data, view.dtype, reinterpret_cast<std::byte*>(out.data()), DType::f32,
+                               view.count()));
   return out;
 }
 
@@ -137,11 +149,16 @@ bool has_non_finite(const TensorView& view, int64_t* first) {
     return false;
   };
   switch (view.dtype) {
-    case DType::f64: return scan(uint64_t{0}, uint64_t{0x7ff0000000000000u});
-    case DType::f32: return scan(uint32_t{0}, uint32_t{0x7f800000u});
-    case DType::f16: return scan(uint16_t{0}, uint16_t{0x7c00u});
-    case DType::bf16: return scan(uint16_t{0}, uint16_t{0x7f80u});
-    default: return false;
+    case DType::f64:
+      return scan(uint64_t{0}, uint64_t{0x7ff0000000000000u});
+    case DType::f32:
+      return scan(uint32_t{0}, uint32_t{0x7f800000u});
+    case DType::f16:
+      return scan(uint16_t{0}, uint16_t{0x7c00u});
+    case DType::bf16:
+      return scan(uint16_t{0}, uint16_t{0x7f80u});
+    default:
+      return false;
   }
 }
 

@@ -12,7 +12,8 @@ void AddedTokenMatcher::add(std::string_view pattern, const AddedToken& token) {
   for (char c : pattern) {
     auto byte = static_cast<uint8_t>(c);
     auto& next = nodes_[at].next;
-    auto found = std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == byte; });
+    auto found =
+        std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == byte; });
     if (found != next.end()) {
       at = found->second;
       continue;
@@ -43,7 +44,8 @@ std::vector<Stretch> AddedTokenMatcher::split(std::string_view text, bool parse_
     for (size_t i = at; i < text.size(); ++i) {
       auto byte = static_cast<uint8_t>(text[i]);
       const auto& next = nodes_[node].next;
-      auto found = std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == byte; });
+      auto found =
+          std::find_if(next.begin(), next.end(), [&](const auto& entry) { return entry.first == byte; });
       if (found == next.end()) break;
       node = found->second;
       if (nodes_[node].token >= 0) {
@@ -60,7 +62,8 @@ std::vector<Stretch> AddedTokenMatcher::split(std::string_view text, bool parse_
     at = stop;
     if (token.special && !parse_special) continue;
     if (token.single_word) {
-      bool word_before = start > 0 && unicode::is_word(unicode::decode(text, unicode::previous(text, start)).value);
+      bool word_before =
+          start > 0 && unicode::is_word(unicode::decode(text, unicode::previous(text, start)).value);
       bool word_after = stop < text.size() && unicode::is_word(unicode::decode(text, stop).value);
       if (word_before || word_after) continue;
     }

@@ -11,7 +11,8 @@ Result<std::string> render_chat_template(std::string_view source, const Json& co
   jinja::add_builtin_globals(renderer);
   for (const char* name : {"tools", "documents"}) renderer.set_global(name, jinja::Value::none());
   if (context.is_object()) {
-    for (const auto& [name, value] : context.members()) renderer.set_global(name, jinja::Value::from_json(value));
+    for (const auto& [name, value] : context.members())
+      renderer.set_global(name, jinja::Value::from_json(value));
   }
   return renderer.render(body);
 }
@@ -44,7 +45,8 @@ Result<std::string> Tokenizer::render_chat(const Json& messages, const ChatOptio
                                            std::string_view source) const {
   if (source.empty()) source = chat_template();
   if (source.empty()) {
-    return bad_input("the model has no chat template", "Give one with --template FILE, or use plain prompts.");
+    return bad_input("the model has no chat template",
+                     "Give one with --template FILE, or use plain prompts.");
   }
   if (!messages.is_array()) return bad_input("messages must be a list of {\"role\", \"content\"}");
   if (messages.size() == 0) {
@@ -69,7 +71,8 @@ Result<std::string> Tokenizer::render_chat(const Json& messages, const ChatOptio
   return cut_at_mark(std::move(text));
 }
 
-Result<std::string> Tokenizer::render_chat(const std::vector<ChatMessage>& messages, bool add_generation_prompt) const {
+Result<std::string> Tokenizer::render_chat(const std::vector<ChatMessage>& messages,
+                                           bool add_generation_prompt) const {
   Json list = Json::array();
   for (const ChatMessage& message : messages) {
     list.push_back(Json::object({{"role", message.role}, {"content", message.content}}));

@@ -10,7 +10,8 @@ namespace {
 
 class Replace : public Decoder {
  public:
-  Replace(unicode::Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(unicode::Regex pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(std::vector<std::string>& tokens) const override {
     for (std::string& token : tokens) {
       std::string out;
@@ -73,12 +74,14 @@ class Fuse : public Decoder {
 // Up to `start` leading and `stop` trailing `content` characters away from every token.
 class Strip : public Decoder {
  public:
-  Strip(std::string content, int64_t start, int64_t stop) : content_(std::move(content)), start_(start), stop_(stop) {}
+  Strip(std::string content, int64_t start, int64_t stop)
+      : content_(std::move(content)), start_(start), stop_(stop) {}
   void apply(std::vector<std::string>& tokens) const override {
     for (std::string& token : tokens) {
       size_t begin = 0, end = token.size(), step = content_.size();
       for (int64_t i = 0; i < start_ && token.compare(begin, step, content_) == 0; ++i) begin += step;
-      for (int64_t i = 0; i < stop_ && end >= begin + step && token.compare(end - step, step, content_) == 0; ++i) {
+      for (int64_t i = 0; i < stop_ && end >= begin + step && token.compare(end - step, step, content_) == 0;
+           ++i) {
         end -= step;
       }
       token = token.substr(begin, end - begin);

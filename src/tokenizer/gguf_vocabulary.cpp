@@ -31,11 +31,15 @@ struct PreKind {
 
 const std::vector<PreKind>& pre_kinds() {
   static const std::vector<PreKind> kinds = {
-      {{"gpt-2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v1-en", "roberta-bpe", "olmo"}, {gpt2_expression}},
+      {{"gpt-2", "phi-2", "jina-es", "jina-de", "gigachat", "jina-v1-en", "roberta-bpe", "olmo"},
+       {gpt2_expression}},
       {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "granite-docling"},
        {R"(\p{N})", gpt2_expression}},
       {{"default", ""}, {R"([\p{P}\$\+<=>\^~\|]+)", gpt2_expression, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
-      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral"}, {llama3_expression}, true, true},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral"},
+       {llama3_expression},
+       true,
+       true},
       {{"qwen2", "stablelm2", "hunyuan", "deepseek-r1-qwen"}, {qwen2_expression}},
       {{"tekken"}, {tekken_expression}, true, true},
   };
@@ -50,8 +54,9 @@ Result<const PreKind*> find_pre_kind(const std::string& name) {
       if (!candidate.empty()) known += (known.empty() ? "" : ", ") + std::string(candidate);
     }
   }
-  return bad_input("tokenizer.ggml.pre \"" + name + "\" is not supported: text would be cut in the wrong places",
-                   "Supported: " + known + ". With the original folder's tokenizer.json it would work.");
+  return bad_input(
+      "tokenizer.ggml.pre \"" + name + "\" is not supported: text would be cut in the wrong places",
+      "Supported: " + known + ". With the original folder's tokenizer.json it would work.");
 }
 
 // Reads tokens, types and scores into pieces.
@@ -64,7 +69,8 @@ Result<SentencePieceModel> read_pieces(const Json& metadata) {
   model.pieces.resize(tokens.size());
   for (size_t i = 0; i < tokens.size(); ++i) {
     auto place = [&] { return "token " + std::to_string(i); };
-    if (!tokens[i].is_string()) return bad_input("tokenizer.ggml.tokens holds something that is no string").in(place());
+    if (!tokens[i].is_string())
+      return bad_input("tokenizer.ggml.tokens holds something that is no string").in(place());
     model.pieces[i].text = tokens[i].as_string();
     if (types.is_array() && i < types.size()) {
       if (!types[i].is_integer() || types[i].as_int() < 0 || types[i].as_int() > 6) {
@@ -74,7 +80,8 @@ Result<SentencePieceModel> read_pieces(const Json& metadata) {
       model.pieces[i].type = type == 0 ? PieceType::normal : static_cast<PieceType>(type);
     }
     if (scores.is_array() && i < scores.size()) {
-      if (!scores[i].is_number()) return bad_input("tokenizer.ggml.scores holds something that is no number").in(place());
+      if (!scores[i].is_number())
+        return bad_input("tokenizer.ggml.scores holds something that is no number").in(place());
       model.pieces[i].score = static_cast<float>(scores[i].as_double());
     }
   }
@@ -85,7 +92,8 @@ Result<std::optional<int32_t>> read_id(const Json& metadata, const char* key, si
   BM_TRY(int64_t id, metadata.get_int(key, -1));
   if (id < 0 || id == 0xFFFFFFFF) return std::optional<int32_t>();
   if (id >= static_cast<int64_t>(tokens)) {
-    return bad_input(std::string(key) + " is " + std::to_string(id) + ", but there are " + std::to_string(tokens) + " tokens");
+    return bad_input(std::string(key) + " is " + std::to_string(id) + ", but there are " +
+                     std::to_string(tokens) + " tokens");
   }
   return std::optional<int32_t>(static_cast<int32_t>(id));
 }
@@ -110,11 +118,14 @@ Result<Parts> byte_level_parts(const Json& metadata, const SentencePieceModel& m
     std::string_view text = item.is_string() ? std::string_view(item.as_string()) : std::string_view();
     size_t space = text.find(' ', 1);
     auto error = [&](const char* what) {
-      return bad_input("merge " + std::to_string(merges.size()) + " (\"" + std::string(text.substr(0, 60)) + "\") " + what);
+      return bad_input("merge " + std::to_string(merges.size()) + " (\"" + std::string(text.substr(0, 60)) +
+                       "\") " + what);
     };
     if (space == std::string_view::npos) return error("is no pair of tokens");
-    auto left = parts.vocabulary.id(text.substr(0, space)), right = parts.vocabulary.id(text.substr(space + 1));
-    auto joined = parts.vocabulary.id(std::string(text.substr(0, space)) + std::string(text.substr(space + 1)));
+    auto left = parts.vocabulary.id(text.substr(0, space)),
+         right = parts.vocabulary.id(text.substr(space + 1));
+    auto joined =
+        parts.vocabulary.id(std::string(text.substr(0, space)) + std::string(text.substr(space + 1)));
     if (!left || !right || !joined) return error("uses a token that the vocabulary lacks");
     merges.push_back({*left, *right, *joined, static_cast<uint32_t>(merges.size())});
   }
@@ -123,7 +134,8 @@ Result<Parts> byte_level_parts(const Json& metadata, const SentencePieceModel& m
     BM_TRY(auto split, make_regex_split(expression));
     parts.pre_tokenizer.steps.push_back(std::move(split));
   }
-  BM_TRY(parts.model, Bpe::make(parts.vocabulary, merges, {.bytes = true, .ignore_merges = kind->ignore_merges}));
+  BM_TRY(parts.model,
+         Bpe::make(parts.vocabulary, merges, {.bytes = true, .ignore_merges = kind->ignore_merges}));
   parts.decoder = byte_level_decoder();
   return parts;
 }

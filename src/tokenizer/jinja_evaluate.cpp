@@ -115,13 +115,15 @@ Result<Value> binary(Renderer& renderer, const std::string& op, const Value& a, 
   }
   if (op == "*" && ((a.is_string() && b.is_integer()) || (a.is_integer() && b.is_string()))) {
     const std::string& text = a.is_string() ? a.as_string() : b.as_string();
-    auto times = static_cast<size_t>(std::clamp<int64_t>(a.is_string() ? b.as_integer() : a.as_integer(), 0, 1'000'000'000));
+    auto times = static_cast<size_t>(
+        std::clamp<int64_t>(a.is_string() ? b.as_integer() : a.as_integer(), 0, 1'000'000'000));
     BM_CHECK_OK(renderer.charge(text.size() * times));
     std::string out;
     for (size_t i = 0; i < times && !text.empty(); ++i) out += text;
     return Value::string(std::move(out));
   }
-  return template_error(std::string("'") + op + "' does not work on " + a.type_name() + " and " + b.type_name());
+  return template_error(std::string("'") + op + "' does not work on " + a.type_name() + " and " +
+                        b.type_name());
 }
 
 Result<Arguments> Renderer::evaluate_arguments(const Expression& expression, size_t first) {
@@ -162,7 +164,8 @@ Result<Value> Renderer::evaluate_slice(const Expression& expression) {
   }
   if (object.is_list()) {
     std::vector<Value> out;
-    for (size_t i : slice_indices(object.items().size(), given[0], given[1], given[2])) out.push_back(object.items()[i]);
+    for (size_t i : slice_indices(object.items().size(), given[0], given[1], given[2]))
+      out.push_back(object.items()[i]);
     BM_CHECK_OK(charge(out.size() * sizeof(Value)));
     return Value::list(std::move(out));
   }
@@ -220,7 +223,8 @@ Result<Value> Renderer::evaluate(const Expression& expression) {
   std::string_view what = value.error().what();
   bool ours = what.starts_with(prefix) && !what.substr(prefix.size()).starts_with("line ");
   if (!ours) return value;
-  return template_error("line " + std::to_string(expression.line) + ": " + std::string(what.substr(prefix.size())));
+  return template_error("line " + std::to_string(expression.line) + ": " +
+                        std::string(what.substr(prefix.size())));
 }
 
 // [a, b], (a, b) and {a: b}.
@@ -233,15 +237,33 @@ Result<Value> Renderer::evaluate_display(const Expression& expression) {
   if (expression.kind == Expression::Kind::list) return Value::list(std::move(items));
   if (expression.kind == Expression::Kind::tuple) return Value::tuple(std::move(items));
   Value out = Value::dict();
-  for (size_t i = 0; i + 1 < items.size(); i += 2) out.as_dict().set(std::move(items[i]), std::move(items[i + 1]));
+  for (size_t i = 0; i + 1 < items.size(); i += 2)
+    out.as_dict().set(std::move(items[i]), std::move(items[i + 1]));
   return out;
+}
+
+Result<Value> Renderer::evaluate_sign(const Expression& expression) {
+  BM_TRY(Value operand, evaluate(*expression.children[0]));
+  if (!operand.is_number())
+    return template_error(std::string("a sign does not fit a ") + operand.type_name());
+  bool minus = expression.kind == Expression::Kind::negate;
+  return binary(*this, minus ? "-" : "+", Value::integer(0), operand);
+}
+
+Result<Value> Renderer::evaluate_conditional(const Expression& expression) {
+  const auto& children = expression.children;
+  BM_TRY(Value condition, evaluate(*children[0]));
+  if (condition.truth()) return evaluate(*children[1]);
+  if (children[2]) return evaluate(*children[2]);
+  return Value::undefined("the inline if without else");
 }
 
 Result<Value> Renderer::evaluate_children(const Expression& expression) {
   using Kind = Expression::Kind;
   const auto& children = expression.children;
   switch (expression.kind) {
-    case Kind::constant: return expression.constant;
+    case Kind::constant:
+      return expression.constant;
     case Kind::name: {
       if (const Value* found = frame_->find(expression.text)) return *found;
       auto global = globals_.find(expression.text);
@@ -249,7 +271,8 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
     }
     case Kind::list:
     case Kind::tuple:
-    case Kind::dict: return evaluate_display(expression);
+    case Kind::dict:
+      return evaluate_display(expression);
     case Kind::attribute: {
       BM_TRY(Value object, evaluate(*children[0]));
       return attribute(object, expression.text);
@@ -259,13 +282,15 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
       BM_TRY(Value key, evaluate(*children[1]));
       return item(object, key);
     }
-    case Kind::slice: return evaluate_slice(expression);
+    case Kind::slice:
+      return evaluate_slice(expression);
     case Kind::call: {
       BM_TRY(Value callee, evaluate(*children[0]));
       BM_TRY(Arguments arguments, evaluate_arguments(expression, 1));
       return call(callee, arguments);
     }
-    case Kind::filter: return evaluate_filter(expression, nullptr);
+    case Kind::filter:
+      return evaluate_filter(expression, nullptr);
     case Kind::test: {
       BM_TRY(Value operand, evaluate(*children[0]));
       BM_TRY(Arguments arguments, evaluate_arguments(expression, 1));
@@ -273,11 +298,8 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
       return Value::boolean(holds != expression.negated);
     }
     case Kind::negate:
-    case Kind::plus: {
-      BM_TRY(Value operand, evaluate(*children[0]));
-      if (!operand.is_number()) return template_error(std::string("a sign does not fit a ") + operand.type_name());
-      return binary(*this, expression.kind == Kind::negate ? "-" : "+", Value::integer(0), operand);
-    }
+    case Kind::plus:
+      return evaluate_sign(expression);
     case Kind::logical_not: {
       BM_TRY(Value operand, evaluate(*children[0]));
       return Value::boolean(!operand.truth());
@@ -289,13 +311,12 @@ Result<Value> Renderer::evaluate_children(const Expression& expression) {
       return evaluate(*children[1]);
     }
     case Kind::binary:
-    case Kind::concat: return evaluate_binary(expression);
-    case Kind::compare: return evaluate_compare(expression);
-    case Kind::conditional: {
-      BM_TRY(Value condition, evaluate(*children[0]));
-      if (condition.truth()) return evaluate(*children[1]);
-      return children[2] ? evaluate(*children[2]) : Result<Value>(Value::undefined("the inline if without else"));
-    }
+    case Kind::concat:
+      return evaluate_binary(expression);
+    case Kind::compare:
+      return evaluate_compare(expression);
+    case Kind::conditional:
+      return evaluate_conditional(expression);
   }
   return Value();
 }

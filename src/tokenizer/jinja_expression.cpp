@@ -38,7 +38,8 @@ Result<ExpressionPointer> ExpressionParser::parse_expression() {
   return value;
 }
 
-Result<ExpressionPointer> ExpressionParser::join(Kind kind, std::string text, ExpressionPointer left, ExpressionPointer right) const {
+Result<ExpressionPointer> ExpressionParser::join(Kind kind, std::string text, ExpressionPointer left,
+                                                 ExpressionPointer right) const {
   auto out = make(kind);
   out->text = std::move(text);
   out->children.push_back(std::move(left));

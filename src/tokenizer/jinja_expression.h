@@ -78,7 +78,8 @@ class ExpressionParser {
 
   Result<ExpressionPointer> parse_tuple(bool with_condition = true);
   Result<ExpressionPointer> parse_expression();
-  Result<ExpressionPointer> join(Kind kind, std::string text, ExpressionPointer left, ExpressionPointer right) const;
+  Result<ExpressionPointer> join(Kind kind, std::string text, ExpressionPointer left,
+                                 ExpressionPointer right) const;
   Result<ExpressionPointer> parse_or();
   Result<ExpressionPointer> parse_and();
   Result<ExpressionPointer> parse_not();

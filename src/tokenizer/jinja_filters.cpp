@@ -105,12 +105,15 @@ Result<Value> filter_join(Renderer& renderer, const Value& value, const Argument
 Result<Value> filter_tojson(Renderer& renderer, const Value& value, const Arguments& arguments) {
   BM_TRY(Json json, value.to_json());
   int64_t indent = number_argument(arguments, 0, "indent", -1);
-  std::string text = indent < 0 ? json.dump_spaced() : json.dump_pretty(static_cast<int>(std::min<int64_t>(indent, 16)));
+  std::string text =
+      indent < 0 ? json.dump_spaced() : json.dump_pretty(static_cast<int>(std::min<int64_t>(indent, 16)));
   BM_CHECK_OK(renderer.charge(text.size()));
   return Value::string(std::move(text));
 }
 
-Result<Value> filter_string(Renderer&, const Value& value, const Arguments&) { return Value::string(value.text()); }
+Result<Value> filter_string(Renderer&, const Value& value, const Arguments&) {
+  return Value::string(value.text());
+}
 
 Result<Value> filter_int(Renderer&, const Value& value, const Arguments& arguments) {
   int64_t otherwise = number_argument(arguments, 0, "default", 0);
@@ -125,7 +128,8 @@ Result<Value> filter_int(Renderer&, const Value& value, const Arguments& argumen
     auto read = std::from_chars(text.data(), text.data() + text.size(), whole);
     if (read.ec == std::errc() && read.ptr == text.data() + text.size()) return Value::integer(whole);
     auto read_real = std::from_chars(text.data(), text.data() + text.size(), real);
-    if (read_real.ec != std::errc() || read_real.ptr != text.data() + text.size()) return Value::integer(otherwise);
+    if (read_real.ec != std::errc() || read_real.ptr != text.data() + text.size())
+      return Value::integer(otherwise);
   } else {
     return Value::integer(otherwise);
   }
@@ -157,7 +161,9 @@ Result<Value> filter_round(Renderer&, const Value& value, const Arguments& argum
   const std::string* kind = text_argument(arguments, 1, "method");
   if (!value.is_real() && digits >= 0 && !kind) return value;
   double scale = std::pow(10.0, static_cast<double>(digits)), scaled = value.as_double() * scale;
-  double rounded = kind && *kind == "ceil" ? std::ceil(scaled) : kind && *kind == "floor" ? std::floor(scaled) : std::nearbyint(scaled);
+  double rounded = kind && *kind == "ceil"    ? std::ceil(scaled)
+                   : kind && *kind == "floor" ? std::floor(scaled)
+                                              : std::nearbyint(scaled);
   return Value::real(rounded / scale);
 }
 
@@ -241,8 +247,12 @@ Result<Value> extreme(Renderer& renderer, const Value& value, const Arguments& a
   }
   return best;
 }
-Result<Value> filter_max(Renderer& renderer, const Value& value, const Arguments& a) { return extreme(renderer, value, a, 1); }
-Result<Value> filter_min(Renderer& renderer, const Value& value, const Arguments& a) { return extreme(renderer, value, a, -1); }
+Result<Value> filter_max(Renderer& renderer, const Value& value, const Arguments& a) {
+  return extreme(renderer, value, a, 1);
+}
+Result<Value> filter_min(Renderer& renderer, const Value& value, const Arguments& a) {
+  return extreme(renderer, value, a, -1);
+}
 
 Result<Value> filter_sum(Renderer& renderer, const Value& value, const Arguments& arguments) {
   BM_TRY(auto items, renderer.iterate(value));
@@ -277,14 +287,18 @@ Result<Value> filter_map(Renderer& renderer, const Value& value, const Arguments
   return Value::list(std::move(out));
 }
 
-Result<Value> choose(Renderer& renderer, const Value& value, const Arguments& arguments, bool by_attribute, bool keep) {
+Result<Value> choose(Renderer& renderer, const Value& value, const Arguments& arguments, bool by_attribute,
+                     bool keep) {
   BM_TRY(auto items, renderer.iterate(value));
   size_t first = by_attribute ? 1 : 0;
-  if (arguments.positional.size() < first) return template_error("selectattr and rejectattr need an attribute");
+  if (arguments.positional.size() < first)
+    return template_error("selectattr and rejectattr need an attribute");
   const Value* path = by_attribute ? &arguments.positional[0] : nullptr;
   const Value* test = first < arguments.positional.size() ? &arguments.positional[first] : nullptr;
   Arguments rest;
-  if (test) rest.positional.assign(arguments.positional.begin() + static_cast<ptrdiff_t>(first) + 1, arguments.positional.end());
+  if (test)
+    rest.positional.assign(arguments.positional.begin() + static_cast<ptrdiff_t>(first) + 1,
+                           arguments.positional.end());
   std::vector<Value> out;
   for (const Value& item : items) {
     BM_TRY(Value subject, attribute_of(renderer, item, path));
@@ -296,16 +310,29 @@ Result<Value> choose(Renderer& renderer, const Value& value, const Arguments& ar
   }
   return Value::list(std::move(out));
 }
-Result<Value> filter_select(Renderer& r, const Value& v, const Arguments& a) { return choose(r, v, a, false, true); }
-Result<Value> filter_reject(Renderer& r, const Value& v, const Arguments& a) { return choose(r, v, a, false, false); }
-Result<Value> filter_selectattr(Renderer& r, const Value& v, const Arguments& a) { return choose(r, v, a, true, true); }
-Result<Value> filter_rejectattr(Renderer& r, const Value& v, const Arguments& a) { return choose(r, v, a, true, false); }
+Result<Value> filter_select(Renderer& r, const Value& v, const Arguments& a) {
+  return choose(r, v, a, false, true);
+}
+Result<Value> filter_reject(Renderer& r, const Value& v, const Arguments& a) {
+  return choose(r, v, a, false, false);
+}
+Result<Value> filter_selectattr(Renderer& r, const Value& v, const Arguments& a) {
+  return choose(r, v, a, true, true);
+}
+Result<Value> filter_rejectattr(Renderer& r, const Value& v, const Arguments& a) {
+  return choose(r, v, a, true, false);
+}
 
 Result<Value> filter_indent(Renderer& renderer, const Value& value, const Arguments& arguments) {
   const Value* width = arguments.get(0, "width");
-  std::string pad = width && width->is_string() ? width->as_string()
-                                                : std::string(static_cast<size_t>(std::clamp<int64_t>(number_argument(arguments, 0, "width", 4), 0, 200)), ' ');
-  bool first = flag_argument(arguments, 1, "first", false), blank = flag_argument(arguments, 2, "blank", false);
+  std::string pad =
+      width && width->is_string()
+          ? width->as_string()
+          : std::string(
+                static_cast<size_t>(std::clamp<int64_t>(number_argument(arguments, 0, "width", 4), 0, 200)),
+                ' ');
+  bool first = flag_argument(arguments, 1, "first", false),
+       blank = flag_argument(arguments, 2, "blank", false);
   auto lines = split(value.text(), '\n');
   std::string out;
   for (size_t i = 0; i < lines.size(); ++i) {
@@ -320,12 +347,23 @@ Result<Value> filter_escape(Renderer& renderer, const Value& value, const Argume
   std::string out;
   for (char c : value.text()) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   BM_CHECK_OK(renderer.charge(out.size()));
@@ -353,25 +391,53 @@ Result<Value> filter_safe(Renderer&, const Value& value, const Arguments&) { ret
 
 const std::map<std::string_view, Filter>& filters() {
   static const std::map<std::string_view, Filter> table = {
-      {"abs", filter_abs}, {"attr", filter_attr}, {"capitalize", as_method<capitalize_name>},
-      {"count", filter_length}, {"d", filter_default}, {"default", filter_default},
-      {"dictsort", filter_dictsort}, {"e", filter_escape}, {"escape", filter_escape},
-      {"first", filter_first}, {"float", filter_float}, {"indent", filter_indent}, {"int", filter_int},
-      {"items", filter_items}, {"join", filter_join}, {"last", filter_last}, {"length", filter_length},
-      {"list", filter_list}, {"lower", as_method<lower_name>}, {"map", filter_map}, {"max", filter_max},
-      {"min", filter_min}, {"reject", filter_reject}, {"rejectattr", filter_rejectattr},
-      {"replace", as_method<replace_name>}, {"reverse", filter_reverse}, {"round", filter_round},
-      {"safe", filter_safe}, {"select", filter_select}, {"selectattr", filter_selectattr},
-      {"sort", filter_sort}, {"string", filter_string}, {"sum", filter_sum}, {"title", as_method<title_name>},
-      {"tojson", filter_tojson}, {"trim", as_method<strip_name>}, {"unique", filter_unique},
-      {"upper", as_method<upper_name>}, {"wordcount", filter_wordcount},
+      {"abs", filter_abs},
+      {"attr", filter_attr},
+      {"capitalize", as_method<capitalize_name>},
+      {"count", filter_length},
+      {"d", filter_default},
+      {"default", filter_default},
+      {"dictsort", filter_dictsort},
+      {"e", filter_escape},
+      {"escape", filter_escape},
+      {"first", filter_first},
+      {"float", filter_float},
+      {"indent", filter_indent},
+      {"int", filter_int},
+      {"items", filter_items},
+      {"join", filter_join},
+      {"last", filter_last},
+      {"length", filter_length},
+      {"list", filter_list},
+      {"lower", as_method<lower_name>},
+      {"map", filter_map},
+      {"max", filter_max},
+      {"min", filter_min},
+      {"reject", filter_reject},
+      {"rejectattr", filter_rejectattr},
+      {"replace", as_method<replace_name>},
+      {"reverse", filter_reverse},
+      {"round", filter_round},
+      {"safe", filter_safe},
+      {"select", filter_select},
+      {"selectattr", filter_selectattr},
+      {"sort", filter_sort},
+      {"string", filter_string},
+      {"sum", filter_sum},
+      {"title", as_method<title_name>},
+      {"tojson", filter_tojson},
+      {"trim", as_method<strip_name>},
+      {"unique", filter_unique},
+      {"upper", as_method<upper_name>},
+      {"wordcount", filter_wordcount},
   };
   return table;
 }
 
 }  // namespace
 
-Result<Value> Renderer::apply_filter(const std::string& name, const Value& operand, const Arguments& arguments) {
+Result<Value> Renderer::apply_filter(const std::string& name, const Value& operand,
+                                     const Arguments& arguments) {
   auto found = filters().find(name);
   if (found == filters().end()) return template_error("there is no filter '" + name + "' here");
   return found->second(*this, operand, arguments);
@@ -386,7 +452,8 @@ static Result<bool> compare_test(const std::string& name, const Value& a, const 
     return same_object || (!a.identity() && !b.identity() && a.type_name() == b.type_name() && a.equals(b));
   }
   if (name == "divisibleby") {
-    if (!a.is_integer() || !b.is_integer() || b.as_integer() == 0) return template_error("divisibleby needs two integers");
+    if (!a.is_integer() || !b.is_integer() || b.as_integer() == 0)
+      return template_error("divisibleby needs two integers");
     return b.as_integer() == -1 || a.as_integer() % b.as_integer() == 0;
   }
   BM_TRY(int order, compare(a, b));
@@ -398,8 +465,8 @@ static Result<bool> compare_test(const std::string& name, const Value& a, const 
 
 Result<bool> Renderer::apply_test(const std::string& name, const Value& value, const Arguments& arguments) {
   static const std::vector<std::string_view> binary_tests = {
-      "eq", "equalto", "==", "ne", "!=", "in", "sameas", "divisibleby", "lt", "lessthan",
-      "<",  "le",      "<=", "gt", "greaterthan", ">", "ge", ">="};
+      "eq",       "equalto", "==", "ne", "!=", "in",          "sameas", "divisibleby", "lt",
+      "lessthan", "<",       "le", "<=", "gt", "greaterthan", ">",      "ge",          ">="};
   if (name == "defined") return !value.is_undefined();
   if (name == "undefined") return value.is_undefined();
   if (name == "none") return value.is_none();

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cctype>
+#include <string_view>
 
 #include "tokenizer/jinja_syntax.h"
 #include "tokenizer/unicode.h"
@@ -37,7 +38,9 @@ class Lexer {
   }
 
  private:
-  Error error(const std::string& what) const { return template_error("line " + std::to_string(line_) + ": " + what); }
+  Error error(const std::string& what) const {
+    return template_error("line " + std::to_string(line_) + ": " + what);
+  }
   char peek(size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
   bool starts(std::string_view text) const { return source_.compare(at_, text.size(), text) == 0; }
   void add(Token::Type type, std::string text) { tokens_.push_back({type, std::move(text), line_}); }
@@ -119,7 +122,8 @@ class Lexer {
         line_ = start_line;
         return error("a tag does not end");
       }
-      bool signed_end = (peek() == '-' || (peek() == '+' && kind == '%')) && source_.compare(at_ + 1, 2, closing) == 0;
+      bool signed_end =
+          (peek() == '-' || (peek() == '+' && kind == '%')) && source_.compare(at_ + 1, 2, closing) == 0;
       if (open == 0 && (signed_end || starts(closing))) {
         char mark = peek();
         add(kind == '{' ? Token::Type::variable_end : Token::Type::block_end, "");
@@ -182,8 +186,9 @@ class Lexer {
       advance(end - at_);
       return {};
     }
-    static constexpr std::string_view symbols[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~",
-                                                   "<",  ">",  "=",  ".",  ",",  ":",  "|", "(", ")", "[", "]", "{", "}"};
+    static constexpr std::string_view symbols[] = {"**", "//", "==", "!=", "<=", ">=", "+", "-", "*",
+                                                   "/",  "%",  "~",  "<",  ">",  "=",  ".", ",", ":",
+                                                   "|",  "(",  ")",  "[",  "]",  "{",  "}"};
     for (std::string_view symbol : symbols) {
       if (!starts(symbol)) continue;
       if (symbol == "(" || symbol == "[" || symbol == "{") ++open;
@@ -203,7 +208,8 @@ class Lexer {
     while (end < source_.size()) {
       char c = source_[end];
       bool digit = (c >= '0' && c <= '9') || c == '_';
-      bool fraction = c == '.' && !real && end + 1 < source_.size() && source_[end + 1] >= '0' && source_[end + 1] <= '9';
+      bool fraction =
+          c == '.' && !real && end + 1 < source_.size() && source_[end + 1] >= '0' && source_[end + 1] <= '9';
       bool exponent = (c == 'e' || c == 'E') && end + 1 < source_.size() &&
                       (std::isdigit(static_cast<unsigned char>(source_[end + 1])) ||
                        ((source_[end + 1] == '-' || source_[end + 1] == '+') && end + 2 < source_.size() &&
@@ -219,6 +225,19 @@ class Lexer {
     add(real ? Token::Type::real : Token::Type::integer, text);
     advance(end - at_);
     return {};
+  }
+
+  // What a backslash and one character stand for; Python keeps both where it knows no such escape.
+  static void take_escape(char escape, std::string& text) {
+    static constexpr std::string_view names = "ntrabfv0", characters{"\n\t\r\a\b\f\v\0", 8};
+    if (size_t at = names.find(escape); at != std::string_view::npos) {
+      text += characters[at];
+    } else if (escape == '\\' || escape == '\'' || escape == '"') {
+      text += escape;
+    } else if (escape != '\n') {
+      text += '\\';
+      text += escape;
+    }
   }
 
   // Python's string escapes.
@@ -247,23 +266,7 @@ class Lexer {
         unicode::append(text, value);
         continue;
       }
-      switch (escape) {
-        case 'n': text += '\n'; break;
-        case 't': text += '\t'; break;
-        case 'r': text += '\r'; break;
-        case 'a': text += '\a'; break;
-        case 'b': text += '\b'; break;
-        case 'f': text += '\f'; break;
-        case 'v': text += '\v'; break;
-        case '0': text += '\0'; break;
-        case '\n': break;
-        case '\\':
-        case '\'':
-        case '"': text += escape; break;
-        default:
-          text += '\\';
-          text += escape;
-      }
+      take_escape(escape, text);
     }
     add(Token::Type::string, std::move(text));
     advance(i + 1 - at_);

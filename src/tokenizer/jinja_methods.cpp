@@ -58,14 +58,23 @@ Result<Value> change_case(Renderer& renderer, const Value& self, Casing casing) 
   BM_CHECK_OK(renderer.charge(out.size()));
   return Value::string(std::move(out));
 }
-Result<Value> upper(Renderer& r, const Value& s, const Arguments&) { return change_case(r, s, Casing::upper); }
-Result<Value> lower(Renderer& r, const Value& s, const Arguments&) { return change_case(r, s, Casing::lower); }
-Result<Value> title(Renderer& r, const Value& s, const Arguments&) { return change_case(r, s, Casing::title); }
-Result<Value> capitalize(Renderer& r, const Value& s, const Arguments&) { return change_case(r, s, Casing::capitalize); }
+Result<Value> upper(Renderer& r, const Value& s, const Arguments&) {
+  return change_case(r, s, Casing::upper);
+}
+Result<Value> lower(Renderer& r, const Value& s, const Arguments&) {
+  return change_case(r, s, Casing::lower);
+}
+Result<Value> title(Renderer& r, const Value& s, const Arguments&) {
+  return change_case(r, s, Casing::title);
+}
+Result<Value> capitalize(Renderer& r, const Value& s, const Arguments&) {
+  return change_case(r, s, Casing::capitalize);
+}
 
 Result<std::string> need_text(const Arguments& arguments, size_t index, std::string_view name) {
   const Value* value = arguments.get(index, name);
-  if (!value || !value->is_string()) return template_error("a string method needs a string argument '" + std::string(name) + "'");
+  if (!value || !value->is_string())
+    return template_error("a string method needs a string argument '" + std::string(name) + "'");
   return value->as_string();
 }
 
@@ -105,7 +114,8 @@ Result<Value> replace(Renderer& renderer, const Value& self, const Arguments& ar
 Result<Value> ends_or_starts(const Value& self, const Arguments& arguments, bool start) {
   const Value* affix = arguments.get(0, "prefix");
   auto holds = [&](const Value& one) {
-    return one.is_string() && (start ? self.as_string().starts_with(one.as_string()) : self.as_string().ends_with(one.as_string()));
+    return one.is_string() && (start ? self.as_string().starts_with(one.as_string())
+                                     : self.as_string().ends_with(one.as_string()));
   };
   if (affix && affix->is_list()) {
     return Value::boolean(std::any_of(affix->items().begin(), affix->items().end(), holds));
@@ -146,13 +156,15 @@ void split_at_spaces(const std::string& text, int64_t limit, bool from_right, st
 Result<Value> split_text(Renderer& renderer, const Value& self, const Arguments& arguments, bool from_right) {
   const Value* separator = arguments.get(0, "sep");
   const Value* maximum = arguments.get(1, "maxsplit");
-  int64_t limit = maximum && maximum->is_integer() && maximum->as_integer() >= 0 ? maximum->as_integer() : INT64_MAX;
+  int64_t limit =
+      maximum && maximum->is_integer() && maximum->as_integer() >= 0 ? maximum->as_integer() : INT64_MAX;
   const std::string& text = self.as_string();
   std::vector<std::string> parts;
   if (!separator || separator->is_none()) {
     split_at_spaces(text, limit, from_right, parts);
   } else {
-    if (!separator->is_string() || separator->as_string().empty()) return template_error("split needs a separator that is not empty");
+    if (!separator->is_string() || separator->as_string().empty())
+      return template_error("split needs a separator that is not empty");
     const std::string& mark = separator->as_string();
     if (!from_right) {
       size_t at = 0;
@@ -223,7 +235,9 @@ Result<Value> count(Renderer&, const Value& self, const Arguments& arguments) {
   BM_TRY(std::string wanted, need_text(arguments, 0, "sub"));
   if (wanted.empty()) return Value::integer(static_cast<int64_t>(unicode::count(self.as_string())) + 1);
   int64_t n = 0;
-  for (size_t at = self.as_string().find(wanted); at != std::string::npos; at = self.as_string().find(wanted, at + wanted.size())) ++n;
+  for (size_t at = self.as_string().find(wanted); at != std::string::npos;
+       at = self.as_string().find(wanted, at + wanted.size()))
+    ++n;
   return Value::integer(n);
 }
 
@@ -240,7 +254,9 @@ Result<Value> removesuffix(Renderer&, const Value& self, const Arguments& argume
 template <bool (*In)(uint32_t)>
 Result<Value> all_are(Renderer&, const Value& self, const Arguments&) {
   auto list = characters(self.as_string());
-  return Value::boolean(!list.empty() && std::all_of(list.begin(), list.end(), [](std::string_view c) { return In(unicode::decode(c, 0).value); }));
+  return Value::boolean(!list.empty() && std::all_of(list.begin(), list.end(), [](std::string_view c) {
+    return In(unicode::decode(c, 0).value);
+  }));
 }
 template <bool Upper>
 Result<Value> has_case(Renderer&, const Value& self, const Arguments&) {
@@ -256,13 +272,31 @@ bool letter_or_number(uint32_t c) { return unicode::is_letter(c) || unicode::is_
 
 const std::map<std::string_view, Method>& string_methods() {
   static const std::map<std::string_view, Method> table = {
-      {"strip", strip}, {"lstrip", lstrip}, {"rstrip", rstrip}, {"upper", upper}, {"lower", lower},
-      {"title", title}, {"capitalize", capitalize}, {"replace", replace}, {"startswith", startswith},
-      {"endswith", endswith}, {"split", split}, {"rsplit", rsplit}, {"splitlines", splitlines}, {"join", join},
-      {"find", find}, {"rfind", rfind}, {"count", count}, {"removeprefix", removeprefix},
-      {"removesuffix", removesuffix}, {"isdigit", all_are<unicode::is_number>},
-      {"isalpha", all_are<unicode::is_letter>}, {"isspace", all_are<unicode::is_white_space>},
-      {"isalnum", all_are<letter_or_number>}, {"isupper", has_case<true>}, {"islower", has_case<false>},
+      {"strip", strip},
+      {"lstrip", lstrip},
+      {"rstrip", rstrip},
+      {"upper", upper},
+      {"lower", lower},
+      {"title", title},
+      {"capitalize", capitalize},
+      {"replace", replace},
+      {"startswith", startswith},
+      {"endswith", endswith},
+      {"split", split},
+      {"rsplit", rsplit},
+      {"splitlines", splitlines},
+      {"join", join},
+      {"find", find},
+      {"rfind", rfind},
+      {"count", count},
+      {"removeprefix", removeprefix},
+      {"removesuffix", removesuffix},
+      {"isdigit", all_are<unicode::is_number>},
+      {"isalpha", all_are<unicode::is_letter>},
+      {"isspace", all_are<unicode::is_white_space>},
+      {"isalnum", all_are<letter_or_number>},
+      {"isupper", has_case<true>},
+      {"islower", has_case<false>},
   };
   return table;
 }
@@ -303,7 +337,8 @@ Result<Value> list_index(Renderer&, const Value& self, const Arguments& argument
 }
 Result<Value> list_count(Renderer&, const Value& self, const Arguments& arguments) {
   int64_t n = 0;
-  for (const Value& item : self.items()) n += !arguments.positional.empty() && item.equals(arguments.positional[0]);
+  for (const Value& item : self.items())
+    n += !arguments.positional.empty() && item.equals(arguments.positional[0]);
   return Value::integer(n);
 }
 const std::map<std::string_view, Method>& list_methods() {
@@ -317,7 +352,8 @@ Result<Value> range(Renderer& renderer, const Arguments& arguments) {
   if (n < 1 || n > 3) return template_error("range needs one to three integers");
   for (size_t i = 0; i < n; ++i) {
     if (!arguments.positional[i].is_integer()) return template_error("range needs integers");
-    bounds[n == 1 ? 1 : i] = std::clamp<int64_t>(arguments.positional[i].as_integer(), -(int64_t{1} << 40), int64_t{1} << 40);
+    bounds[n == 1 ? 1 : i] =
+        std::clamp<int64_t>(arguments.positional[i].as_integer(), -(int64_t{1} << 40), int64_t{1} << 40);
   }
   if (bounds[2] == 0) return template_error("range: the step is 0");
   std::vector<Value> out;
@@ -342,7 +378,8 @@ Result<Value> make_dict(const Arguments& arguments, bool assignable) {
 
 Result<Value> strftime_now(Renderer&, const Arguments& arguments) {
   const Value* format = arguments.get(0, "format");
-  if (!format || !format->is_string() || format->as_string().size() > 200) return template_error("strftime_now needs a format");
+  if (!format || !format->is_string() || format->as_string().size() > 200)
+    return template_error("strftime_now needs a format");
   std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
@@ -370,12 +407,15 @@ Value method(const Value& object, const std::string& name) {
 void add_builtin_globals(Renderer& renderer) {
   renderer.set_global("range", Value::function(range));
   renderer.set_global("strftime_now", Value::function(strftime_now));
-  renderer.set_global("namespace", Value::function([](Renderer&, const Arguments& a) { return make_dict(a, true); }));
-  renderer.set_global("dict", Value::function([](Renderer&, const Arguments& a) { return make_dict(a, false); }));
-  renderer.set_global("raise_exception", Value::function([](Renderer&, const Arguments& a) -> Result<Value> {
-    const Value* message = a.get(0, "message");
-    return bad_input(message ? message->text() : "the chat template refuses this conversation");
-  }));
+  renderer.set_global("namespace",
+                      Value::function([](Renderer&, const Arguments& a) { return make_dict(a, true); }));
+  renderer.set_global("dict",
+                      Value::function([](Renderer&, const Arguments& a) { return make_dict(a, false); }));
+  renderer.set_global(
+      "raise_exception", Value::function([](Renderer&, const Arguments& a) -> Result<Value> {
+        const Value* message = a.get(0, "message");
+        return bad_input(message ? message->text() : "the chat template refuses this conversation");
+      }));
 }
 
 }  // namespace bm::jinja

@@ -24,7 +24,9 @@ void Renderer::Frame::set(std::string_view name, Value value) {
   names.emplace_back(std::string(name), std::move(value));
 }
 
-void Renderer::set_global(std::string name, Value value) { globals_.insert_or_assign(std::move(name), std::move(value)); }
+void Renderer::set_global(std::string name, Value value) {
+  globals_.insert_or_assign(std::move(name), std::move(value));
+}
 
 Status Renderer::step(int line, int64_t count) {
   limits_.steps -= count;
@@ -82,14 +84,24 @@ Result<Renderer::Flow> Renderer::run_one(const Statement& statement) {
         return run(statement.bodies[i]);
       }
       return Flow::go;
-    case Kind::loop: return run_loop(statement);
-    case Kind::block: return run(statement.bodies[0]);
-    case Kind::stop: return Flow::stop;
-    case Kind::next: return Flow::next;
+    case Kind::loop:
+      return run_loop(statement);
+    case Kind::block:
+      return run(statement.bodies[0]);
+    case Kind::stop:
+      return Flow::stop;
+    case Kind::next:
+      return Flow::next;
     case Kind::assign:
-    case Kind::assign_block: BM_CHECK_OK(run_assign(statement)); return Flow::go;
-    case Kind::macro: BM_CHECK_OK(run_macro(statement)); return Flow::go;
-    case Kind::call_block: BM_CHECK_OK(run_call_block(statement)); return Flow::go;
+    case Kind::assign_block:
+      BM_CHECK_OK(run_assign(statement));
+      return Flow::go;
+    case Kind::macro:
+      BM_CHECK_OK(run_macro(statement));
+      return Flow::go;
+    case Kind::call_block:
+      BM_CHECK_OK(run_call_block(statement));
+      return Flow::go;
     case Kind::filter_block: {
       BM_TRY(std::string text, capture(statement.bodies[0], frame_));
       Value operand = Value::string(std::move(text));
@@ -97,20 +109,23 @@ Result<Renderer::Flow> Renderer::run_one(const Statement& statement) {
       out_ += value.text();
       return Flow::go;
     }
-    case Kind::with_block: {
-      auto frame = std::make_shared<Frame>();
-      frame->parent = frame_;
-      for (size_t i = 0; i < statement.names.size(); ++i) {
-        BM_TRY(Value value, evaluate(*statement.expressions[i]));
-        frame->set(statement.names[i], std::move(value));
-      }
-      std::swap(frame_, frame);
-      auto flow = run(statement.bodies[0]);
-      std::swap(frame_, frame);
-      return flow;
-    }
+    case Kind::with_block:
+      return run_with(statement);
   }
   return Flow::go;
+}
+
+Result<Renderer::Flow> Renderer::run_with(const Statement& statement) {
+  auto frame = std::make_shared<Frame>();
+  frame->parent = frame_;
+  for (size_t i = 0; i < statement.names.size(); ++i) {
+    BM_TRY(Value value, evaluate(*statement.expressions[i]));
+    frame->set(statement.names[i], std::move(value));
+  }
+  std::swap(frame_, frame);
+  auto flow = run(statement.bodies[0]);
+  std::swap(frame_, frame);
+  return flow;
 }
 
 Result<std::string> Renderer::capture(const Body& body, FramePointer frame) {
@@ -156,7 +171,8 @@ Status Renderer::run_assign(const Statement& statement) {
   if (statement.attribute.empty()) return assign(statement.names, value);
   const Value* target = frame_->find(statement.names[0]);
   if (!target || !target->is_dict() || !target->as_dict().assignable) {
-    return template_error("line " + std::to_string(statement.line) + ": only attributes of a namespace can be set");
+    return template_error("line " + std::to_string(statement.line) +
+                          ": only attributes of a namespace can be set");
   }
   target->as_dict().set(Value::string(statement.attribute), std::move(value));
   return {};
@@ -165,31 +181,33 @@ Status Renderer::run_assign(const Statement& statement) {
 Value Renderer::make_macro(const Statement& statement) {
   FramePointer defined_in = frame_;
   const Statement* macro = &statement;
-  return Value::function([macro, defined_in](Renderer& renderer, const Arguments& arguments) -> Result<Value> {
-    auto frame = std::make_shared<Frame>();
-    frame->parent = defined_in;
-    if (arguments.positional.size() > macro->names.size()) {
-      return template_error("macro '" + macro->text + "' takes at most " + std::to_string(macro->names.size()) + " arguments");
-    }
-    for (size_t i = 0; i < macro->names.size(); ++i) {
-      const Value* given = arguments.get(i, macro->names[i]);
-      if (given) {
-        frame->set(macro->names[i], *given);
-      } else if (macro->expressions[i]) {
-        FramePointer saved = renderer.frame_;
-        renderer.frame_ = frame;
-        auto value = renderer.evaluate(*macro->expressions[i]);
-        renderer.frame_ = saved;
-        if (!value) return std::move(value.error());
-        frame->set(macro->names[i], std::move(*value));
-      } else {
-        frame->set(macro->names[i], Value::undefined(macro->names[i]));
-      }
-    }
-    if (const Value* caller = arguments.get(macro->names.size(), "caller")) frame->set("caller", *caller);
-    BM_TRY(std::string text, renderer.capture(macro->bodies[0], frame));
-    return Value::string(std::move(text));
-  });
+  return Value::function(
+      [macro, defined_in](Renderer& renderer, const Arguments& arguments) -> Result<Value> {
+        auto frame = std::make_shared<Frame>();
+        frame->parent = defined_in;
+        if (arguments.positional.size() > macro->names.size()) {
+          return template_error("macro '" + macro->text + "' takes at most " +
+                                std::to_string(macro->names.size()) + " arguments");
+        }
+        for (size_t i = 0; i < macro->names.size(); ++i) {
+          const Value* given = arguments.get(i, macro->names[i]);
+          if (given) {
+            frame->set(macro->names[i], *given);
+          } else if (macro->expressions[i]) {
+            FramePointer saved = renderer.frame_;
+            renderer.frame_ = frame;
+            auto value = renderer.evaluate(*macro->expressions[i]);
+            renderer.frame_ = saved;
+            if (!value) return std::move(value.error());
+            frame->set(macro->names[i], std::move(*value));
+          } else {
+            frame->set(macro->names[i], Value::undefined(macro->names[i]));
+          }
+        }
+        if (const Value* caller = arguments.get(macro->names.size(), "caller")) frame->set("caller", *caller);
+        BM_TRY(std::string text, renderer.capture(macro->bodies[0], frame));
+        return Value::string(std::move(text));
+      });
 }
 
 Status Renderer::run_macro(const Statement& statement) {
@@ -226,7 +244,9 @@ Value Renderer::make_loop(const std::vector<Value>& items, size_t index, int lev
   Value loop = Value::dict();
   Dict& dict = loop.as_dict();
   auto n = static_cast<int64_t>(items.size()), i = static_cast<int64_t>(index);
-  auto put = [&](const char* name, Value value) { dict.entries.emplace_back(Value::string(name), std::move(value)); };
+  auto put = [&](const char* name, Value value) {
+    dict.entries.emplace_back(Value::string(name), std::move(value));
+  };
   put("index0", Value::integer(i));
   put("index", Value::integer(i + 1));
   put("first", Value::boolean(i == 0));
@@ -258,7 +278,8 @@ Result<Renderer::Flow> Renderer::run_loop(const Statement& statement) {
   return run_loop_over(statement, std::move(items), 0);
 }
 
-Result<Renderer::Flow> Renderer::run_loop_over(const Statement& statement, std::vector<Value> items, int level) {
+Result<Renderer::Flow> Renderer::run_loop_over(const Statement& statement, std::vector<Value> items,
+                                               int level) {
   FramePointer outer = frame_;
   struct Restore {
     FramePointer& frame;
@@ -282,22 +303,24 @@ Result<Renderer::Flow> Renderer::run_loop_over(const Statement& statement, std::
   Value recurse;
   if (statement.recursive) {
     const Statement* loop = &statement;
-    recurse = Value::function([loop, level, outer](Renderer& renderer, const Arguments& arguments) -> Result<Value> {
-      const Value* iterable = arguments.get(0, "iterable");
-      if (!iterable) return template_error("loop() needs something to iterate over");
-      if (renderer.depth_ >= renderer.limits_.depth) return template_error("a recursive loop goes too deep");
-      BM_TRY(auto inner, renderer.iterate(*iterable));
-      std::string saved = std::move(renderer.out_);
-      renderer.out_.clear();
-      FramePointer frame = renderer.frame_;
-      renderer.frame_ = outer;
-      auto flow = renderer.run_loop_over(*loop, std::move(inner), level + 1);
-      renderer.frame_ = frame;
-      std::string text = std::move(renderer.out_);
-      renderer.out_ = std::move(saved);
-      if (!flow) return std::move(flow.error());
-      return Value::string(std::move(text));
-    });
+    recurse = Value::function(
+        [loop, level, outer](Renderer& renderer, const Arguments& arguments) -> Result<Value> {
+          const Value* iterable = arguments.get(0, "iterable");
+          if (!iterable) return template_error("loop() needs something to iterate over");
+          if (renderer.depth_ >= renderer.limits_.depth)
+            return template_error("a recursive loop goes too deep");
+          BM_TRY(auto inner, renderer.iterate(*iterable));
+          std::string saved = std::move(renderer.out_);
+          renderer.out_.clear();
+          FramePointer frame = renderer.frame_;
+          renderer.frame_ = outer;
+          auto flow = renderer.run_loop_over(*loop, std::move(inner), level + 1);
+          renderer.frame_ = frame;
+          std::string text = std::move(renderer.out_);
+          renderer.out_ = std::move(saved);
+          if (!flow) return std::move(flow.error());
+          return Value::string(std::move(text));
+        });
   }
   auto changed = std::make_shared<Value>();
   for (size_t i = 0; i < items.size(); ++i) {
@@ -317,10 +340,12 @@ Result<Renderer::Flow> Renderer::run_loop_over(const Statement& statement, std::
 
 Result<Value> Renderer::call(const Value& function, const Arguments& arguments) {
   if (function.is_dict()) {  // loop(…) of a recursive loop
-    if (const Value* recurse = function.as_dict().find("__call__")) return recurse->as_function()(*this, arguments);
+    if (const Value* recurse = function.as_dict().find("__call__"))
+      return recurse->as_function()(*this, arguments);
   }
   if (function.is_undefined()) return template_error("'" + function.undefined_name() + "' is undefined");
-  if (!function.is_function()) return template_error(std::string("a value of type ") + function.type_name() + " cannot be called");
+  if (!function.is_function())
+    return template_error(std::string("a value of type ") + function.type_name() + " cannot be called");
   return function.as_function()(*this, arguments);
 }
 

@@ -12,10 +12,10 @@
 namespace bm::jinja {
 
 struct Limits {
-  int64_t steps = 2'000'000;     // expressions and statements evaluated; a turn of a loop counts ten
-  int64_t bytes = 256'000'000;   // of all strings and lists made on the way
-  int depth = 60;                // of macro calls and nested bodies
-  int expression_depth = 400;    // of expressions being evaluated, through macro calls too
+  int64_t steps = 2'000'000;    // expressions and statements evaluated; a turn of a loop counts ten
+  int64_t bytes = 256'000'000;  // of all strings and lists made on the way
+  int depth = 60;               // of macro calls and nested bodies
+  int expression_depth = 400;   // of expressions being evaluated, through macro calls too
 };
 
 class Renderer {
@@ -50,6 +50,7 @@ class Renderer {
   Result<Flow> run_one(const Statement& statement);
   Result<Flow> run_loop(const Statement& statement);
   Result<Flow> run_loop_over(const Statement& statement, std::vector<Value> items, int level);
+  Result<Flow> run_with(const Statement& statement);
   Status run_assign(const Statement& statement);
   Status assign(const std::vector<std::string>& names, const Value& value);
   Status run_macro(const Statement& statement);
@@ -61,6 +62,8 @@ class Renderer {
 
   Result<Value> evaluate(const Expression& expression);
   Result<Value> evaluate_display(const Expression& expression);
+  Result<Value> evaluate_sign(const Expression& expression);
+  Result<Value> evaluate_conditional(const Expression& expression);
   Result<Value> evaluate_children(const Expression& expression);
   Result<Value> evaluate_filter(const Expression& expression, const Value* operand);
   Result<Value> evaluate_slice(const Expression& expression);

@@ -15,7 +15,17 @@ namespace bm::jinja {
 
 struct Token {
   enum class Type : uint8_t {
-    text, block_begin, block_end, variable_begin, variable_end, name, string, integer, real, symbol, end,
+    text,
+    block_begin,
+    block_end,
+    variable_begin,
+    variable_end,
+    name,
+    string,
+    integer,
+    real,
+    symbol,
+    end,
   } type;
   std::string text;  // decoded, for strings
   int line = 1;
@@ -27,16 +37,34 @@ using ExpressionPointer = std::unique_ptr<Expression>;
 
 struct Expression {
   enum class Kind : uint8_t {
-    constant, name, list, tuple, dict, attribute, item, slice, call, filter, test, negate, plus, logical_not,
-    logical_and, logical_or, binary, compare, concat, conditional,
+    constant,
+    name,
+    list,
+    tuple,
+    dict,
+    attribute,
+    item,
+    slice,
+    call,
+    filter,
+    test,
+    negate,
+    plus,
+    logical_not,
+    logical_and,
+    logical_or,
+    binary,
+    compare,
+    concat,
+    conditional,
   } kind;
   int line = 1;
   int height = 1;  // of the tree below; bounded, because trees are walked by recursion
   Value constant;
-  std::string text;  // name, attribute, filter, test, operator
+  std::string text;      // name, attribute, filter, test, operator
   bool negated = false;  // test
-  // list, tuple: items; dict: key, value, key, value…; item: object, index; slice: object, start, stop, step (null
-  // when absent); call: callee, arguments; filter and test: operand (null in filter blocks), arguments;
+  // list, tuple: items; dict: key, value, key, value…; item: object, index; slice: object, start, stop, step
+  // (null when absent); call: callee, arguments; filter and test: operand (null in filter blocks), arguments;
   // compare: operands; conditional: condition, then, else (may be null).
   std::vector<ExpressionPointer> children;
   std::vector<std::pair<std::string, ExpressionPointer>> named;  // call, filter, test
@@ -45,18 +73,30 @@ struct Expression {
 
 struct Statement {
   enum class Kind : uint8_t {
-    text, print, branch, loop, assign, assign_block, macro, call_block, filter_block, with_block, block, stop, next,
+    text,
+    print,
+    branch,
+    loop,
+    assign,
+    assign_block,
+    macro,
+    call_block,
+    filter_block,
+    with_block,
+    block,
+    stop,
+    next,
   } kind;
   int line = 1;
-  std::string text;                 // text; name of a macro
-  std::vector<std::string> names;   // targets of for, set, with; parameters of macros
-  std::string attribute;            // {% set names[0].attribute = … %}
-  bool recursive = false;           // loop
+  std::string text;                // text; name of a macro
+  std::vector<std::string> names;  // targets of for, set, with; parameters of macros
+  std::string attribute;           // {% set names[0].attribute = … %}
+  bool recursive = false;          // loop
   // print: value; branch: conditions (null = else); loop: iterable, filter (may be null); assign: value;
   // assign_block, filter_block: filter (may be null); macro, call_block: defaults (null = required);
   // with_block: values.
   std::vector<ExpressionPointer> expressions;
-  ExpressionPointer call;                                // call_block
+  ExpressionPointer call;                                       // call_block
   std::vector<std::vector<std::unique_ptr<Statement>>> bodies;  // branch: one a condition; loop: body, else
 };
 using Body = std::vector<std::unique_ptr<Statement>>;

@@ -44,7 +44,9 @@ const Value* Arguments::get(size_t index, std::string_view name) const {
 Value Value::undefined(std::string name) {
   return Value(Data(Undefined{std::make_shared<const std::string>(std::move(name))}));
 }
-Value Value::string(std::string text) { return Value(Data(std::make_shared<const std::string>(std::move(text)))); }
+Value Value::string(std::string text) {
+  return Value(Data(std::make_shared<const std::string>(std::move(text))));
+}
 Value Value::list(std::vector<Value> items) {
   auto list = std::make_shared<List>();
   list->items = std::move(items);
@@ -62,12 +64,18 @@ Value Value::function(Function function) {
 
 Value Value::from_json(const Json& json) {
   switch (json.type()) {
-    case Json::Type::null: return none();
-    case Json::Type::boolean: return boolean(json.as_bool());
-    case Json::Type::integer: return integer(json.as_int());
-    case Json::Type::unsigned_integer: return real(static_cast<double>(json.as_uint()));
-    case Json::Type::real: return real(json.as_double());
-    case Json::Type::string: return string(json.as_string());
+    case Json::Type::null:
+      return none();
+    case Json::Type::boolean:
+      return boolean(json.as_bool());
+    case Json::Type::integer:
+      return integer(json.as_int());
+    case Json::Type::unsigned_integer:
+      return real(static_cast<double>(json.as_uint()));
+    case Json::Type::real:
+      return real(json.as_double());
+    case Json::Type::string:
+      return string(json.as_string());
     case Json::Type::array: {
       std::vector<Value> items;
       for (const Json& item : json.items()) items.push_back(from_json(item));
@@ -135,7 +143,8 @@ const void* Value::identity() const {
 }
 
 const char* Value::type_name() const {
-  static constexpr const char* names[] = {"undefined", "None", "bool", "int", "float", "str", "list", "dict", "function"};
+  static constexpr const char* names[] = {"undefined", "None", "bool", "int",     "float",
+                                          "str",       "list", "dict", "function"};
   return names[data_.index()];
 }
 
@@ -146,7 +155,8 @@ static std::string real_text(double value) {
   char buffer[40];
   double size = std::fabs(value);
   bool fixed = value == 0 || (size >= 1e-4 && size < 1e16);
-  auto end = std::to_chars(buffer, buffer + sizeof buffer, value, fixed ? std::chars_format::fixed : std::chars_format::scientific);
+  auto end = std::to_chars(buffer, buffer + sizeof buffer, value,
+                           fixed ? std::chars_format::fixed : std::chars_format::scientific);
   std::string out(buffer, end.ptr);
   if (fixed && out.find('.') == std::string::npos) out += ".0";
   return out;
@@ -237,7 +247,8 @@ Result<int> compare(const Value& a, const Value& b, int depth) {
     }
     return sign(a.items().size(), b.items().size());
   }
-  return template_error(std::string("'<' is not supported between ") + a.type_name() + " and " + b.type_name());
+  return template_error(std::string("'<' is not supported between ") + a.type_name() + " and " +
+                        b.type_name());
 }
 
 }  // namespace bm::jinja

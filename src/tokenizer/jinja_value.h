@@ -81,7 +81,8 @@ class Value {
   const void* identity() const;
 
  private:
-  using Data = std::variant<Undefined, None, bool, int64_t, double, Text, ListPointer, DictPointer, FunctionPointer>;
+  using Data =
+      std::variant<Undefined, None, bool, int64_t, double, Text, ListPointer, DictPointer, FunctionPointer>;
   explicit Value(Data data) : data_(std::move(data)) {}
   Data data_;
 };

@@ -36,7 +36,8 @@ Result<std::string> read_template(const std::string& folder, const Json& names) 
   const Json& value = names["chat_template"];
   if (value.is_string()) return value.as_string();
   for (size_t i = 0; i < (value.is_array() ? value.size() : 0); ++i) {
-    if (value[i]["name"] == Json("default") && value[i]["template"].is_string()) return value[i]["template"].as_string();
+    if (value[i]["name"] == Json("default") && value[i]["template"].is_string())
+      return value[i]["template"].as_string();
   }
   return std::string();
 }
@@ -47,7 +48,8 @@ Status add_decoder_tokens(const Json& names, Parts& parts) {
   if (!list.is_object()) return {};
   for (const auto& [key, value] : list.members()) {
     int64_t id = 0;
-    for (char c : key) id = c >= '0' && c <= '9' && id <= tokenizer::largest_token_id ? id * 10 + (c - '0') : -1;
+    for (char c : key)
+      id = c >= '0' && c <= '9' && id <= tokenizer::largest_token_id ? id * 10 + (c - '0') : -1;
     if (key.empty() || id < 0) return bad_input("added_tokens_decoder: \"" + key + "\" is no id");
     tokenizer::AddedToken token;
     BM_TRY(token.content, value.get_string("content"));
@@ -70,14 +72,16 @@ void settle_names(const Json& names, Parts& parts) {
     std::string name = token_name(names, key);
     if (!name.empty()) parts.chat_names.set(key, name);
   }
-  auto by_name = [&](const char* key, std::optional<int32_t>& id, std::initializer_list<const char*> guesses) {
+  auto by_name = [&](const char* key, std::optional<int32_t>& id,
+                     std::initializer_list<const char*> guesses) {
     if (auto named = parts.vocabulary.id(token_name(names, key))) id = named;
     for (const char* guess : guesses) {
       if (!id) id = parts.vocabulary.id(guess);
     }
   };
   const auto& first = parts.post_processor.single[0];
-  if (!parts.bos && first.kind == tokenizer::TemplatePart::Kind::ids && !first.ids.empty()) parts.bos = first.ids[0];
+  if (!parts.bos && first.kind == tokenizer::TemplatePart::Kind::ids && !first.ids.empty())
+    parts.bos = first.ids[0];
   by_name("bos_token", parts.bos, {"<s>", "<|begin_of_text|>"});
   by_name("eos_token", parts.eos, {"</s>", "<|eot_id|>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"});
 }
@@ -144,7 +148,8 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::from_gguf(const Json& metada
   return finish(std::move(parts));
 }
 
-Encoding Tokenizer::encode_pair(std::string_view text, std::string_view pair, const EncodeOptions& options) const {
+Encoding Tokenizer::encode_pair(std::string_view text, std::string_view pair,
+                                const EncodeOptions& options) const {
   Encoding out = encode_with_offsets(text, options);
   out.type_ids.assign(out.ids.size(), 0);
   Encoding second = encode_with_offsets(pair, options);
@@ -189,10 +194,12 @@ std::string StreamDecoder::flush() {
 }
 
 Result<std::vector<std::vector<int32_t>>> encode_truncated(const Tokenizer& tokenizer, std::string_view text,
-                                                          const TruncationOptions& options, bool parse_special) {
+                                                           const TruncationOptions& options,
+                                                           bool parse_special) {
   std::vector<int32_t> around = options.add_special ? tokenizer.encode("") : std::vector<int32_t>();
   auto room = options.limit - static_cast<int64_t>(around.size());
-  if (room < 0 || options.limit < 1) return bad_input("a limit of " + std::to_string(options.limit) + " tokens leaves no room");
+  if (room < 0 || options.limit < 1)
+    return bad_input("a limit of " + std::to_string(options.limit) + " tokens leaves no room");
   if (options.stride < 0 || (room > 0 && options.stride >= room)) {
     return bad_input("the stride must be below the " + std::to_string(room) + " tokens of a window");
   }
@@ -201,7 +208,8 @@ Result<std::vector<std::vector<int32_t>>> encode_truncated(const Tokenizer& toke
   size_t front = tokenizer.adds_bos() && options.add_special ? 1 : 0;
   auto window = [&](size_t begin, size_t end) {
     std::vector<int32_t> out(around.begin(), around.begin() + static_cast<ptrdiff_t>(front));
-    out.insert(out.end(), ids.begin() + static_cast<ptrdiff_t>(begin), ids.begin() + static_cast<ptrdiff_t>(end));
+    out.insert(out.end(), ids.begin() + static_cast<ptrdiff_t>(begin),
+               ids.begin() + static_cast<ptrdiff_t>(end));
     out.insert(out.end(), around.begin() + static_cast<ptrdiff_t>(front), around.end());
     return out;
   };

@@ -11,7 +11,7 @@ namespace bm::tokenizer {
 
 namespace {
 constexpr std::string_view word_mark = "\xE2\x96\x81";  // ▁
-constexpr size_t short_piece = 24;                       // symbols; longer ones go through the heap
+constexpr size_t short_piece = 24;                      // symbols; longer ones go through the heap
 
 uint64_t pair_key(int32_t left, int32_t right) {
   return (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
@@ -206,12 +206,14 @@ void Bpe::merge_long(std::vector<Symbol>& symbols) const {
   for (uint32_t i = 0; i + 1 < n; ++i) {
     if (candidate(i, made)) initial.push_back(made);
   }
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>(), std::move(initial));
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>(),
+                                                                               std::move(initial));
   while (!queue.empty()) {
     Candidate top = queue.top();
     queue.pop();
     uint32_t i = top.position, j = next[i];
-    bool stale = symbols[i].length == 0 || symbols[i].id != top.left || j == end || symbols[j].id != top.right;
+    bool stale =
+        symbols[i].length == 0 || symbols[i].id != top.left || j == end || symbols[j].id != top.right;
     if (stale) continue;
     symbols[i] = {find(top.left, top.right)->result, symbols[i].length + symbols[j].length};
     symbols[j].length = 0;  // gone

@@ -51,8 +51,8 @@ struct BpeOptions {
 class Bpe : public PieceModel {
  public:
   // Merges with equal (left, right) keep the lowest rank.
-  static Result<std::unique_ptr<const Bpe>> make(const Vocabulary& vocabulary, const std::vector<Merge>& merges,
-                                                 const BpeOptions& options);
+  static Result<std::unique_ptr<const Bpe>> make(const Vocabulary& vocabulary,
+                                                 const std::vector<Merge>& merges, const BpeOptions& options);
   void encode(std::string_view piece, std::vector<int32_t>& ids) const override;
   void encode_symbols(std::string_view piece, std::vector<Symbol>& symbols) const override;
   bool splits_at_words() const { return splits_at_words_; }

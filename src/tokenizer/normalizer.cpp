@@ -43,7 +43,8 @@ class Prepend : public Normalizer {
 
 class Replace : public Normalizer {
  public:
-  Replace(unicode::Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  Replace(unicode::Regex pattern, std::string content)
+      : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(AlignedText& text) const override {
     AlignedText out = text.empty_like();
     size_t done = 0;
@@ -179,9 +180,9 @@ class Form : public Normalizer {
       return;
     }
     utf8proc_uint8_t* mapped = nullptr;
-    utf8proc_ssize_t length =
-        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(run.data()), static_cast<utf8proc_ssize_t>(run.size()),
-                     &mapped, static_cast<utf8proc_option_t>(options_));
+    utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(run.data()),
+                                           static_cast<utf8proc_ssize_t>(run.size()), &mapped,
+                                           static_cast<utf8proc_option_t>(options_));
     if (length < 0) {
       out.append_from(text, begin, end);
       return;
@@ -237,8 +238,9 @@ Status add_normalizer(const Json& json, NormalizerChain& chain, int depth) {
   } else if (type == "StripAccents") {
     chain.push_back(std::make_unique<Form>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE, true));
   } else {
-    return bad_input("normalizer \"" + type + "\" is not supported",
-                     "Supported: Prepend, Replace, Strip, Lowercase, NFC, NFD, NFKC, NFKD, StripAccents, Sequence.");
+    return bad_input(
+        "normalizer \"" + type + "\" is not supported",
+        "Supported: Prepend, Replace, Strip, Lowercase, NFC, NFD, NFKC, NFKD, StripAccents, Sequence.");
   }
   return {};
 }

@@ -71,7 +71,8 @@ void PipelineTokenizer::trim_place(int32_t id, Span& place, std::string_view tex
   while (place.end > place.begin && text[place.end - 1] == ' ') --place.end;
 }
 
-Encoding PipelineTokenizer::encode_text(std::string_view text, const EncodeOptions& options, bool offsets) const {
+Encoding PipelineTokenizer::encode_text(std::string_view text, const EncodeOptions& options,
+                                        bool offsets) const {
   Encoding out;
   std::vector<Span> places;
   std::vector<Span>* tracked = offsets ? &places : nullptr;
@@ -80,7 +81,8 @@ Encoding PipelineTokenizer::encode_text(std::string_view text, const EncodeOptio
     std::string_view part = text.substr(stretch.begin, stretch.end - stretch.begin);
     if (stretch.id >= 0) {
       out.ids.push_back(stretch.id);
-      if (tracked) places.push_back({static_cast<uint32_t>(stretch.begin), static_cast<uint32_t>(stretch.end)});
+      if (tracked)
+        places.push_back({static_cast<uint32_t>(stretch.begin), static_cast<uint32_t>(stretch.end)});
     } else {
       encode_stretch(AlignedText::of(part, stretch.begin, offsets), options, out, tracked);
     }

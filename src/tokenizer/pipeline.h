@@ -36,10 +36,13 @@ class PipelineTokenizer : public Tokenizer {
   explicit PipelineTokenizer(Parts parts);
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options) const override;
   Encoding encode_with_offsets(std::string_view text, const EncodeOptions& options) const override;
-  Encoding encode_pair(std::string_view text, std::string_view pair, const EncodeOptions& options) const override;
+  Encoding encode_pair(std::string_view text, std::string_view pair,
+                       const EncodeOptions& options) const override;
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   int64_t vocabulary_size() const override { return parts_.vocabulary.size(); }
-  std::optional<int32_t> token_id(std::string_view token) const override { return parts_.vocabulary.id(token); }
+  std::optional<int32_t> token_id(std::string_view token) const override {
+    return parts_.vocabulary.id(token);
+  }
   std::string token_text(int32_t id) const override { return parts_.vocabulary.text(id); }
   bool is_special(int32_t id) const override;
   std::optional<int32_t> bos_id() const override { return parts_.bos; }

@@ -27,7 +27,8 @@ Result<std::vector<TemplatePart>> parse_template(const Json& list, const Json& s
     if (item.contains("SpecialToken")) {
       part.kind = TemplatePart::Kind::ids;
       const Json& ids = special_tokens[id]["ids"];
-      if (!ids.is_array()) return bad_input("TemplateProcessing uses \"" + id + "\" but special_tokens lacks it");
+      if (!ids.is_array())
+        return bad_input("TemplateProcessing uses \"" + id + "\" but special_tokens lacks it");
       for (const Json& value : ids.items()) {
         BM_TRY(int32_t checked, checked_id(value));
         part.ids.push_back(checked);
@@ -73,8 +74,9 @@ Status add_processor(const Json& json, PostProcessor& out, int depth) {
   } else if (type == "BertProcessing" || type == "RobertaProcessing") {
     BM_CHECK_OK(parse_cls_sep(json, type[0] == 'R', out));
   } else {
-    return bad_input("post-processor \"" + type + "\" is not supported",
-                     "Supported: TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence.");
+    return bad_input(
+        "post-processor \"" + type + "\" is not supported",
+        "Supported: TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence.");
   }
   return {};
 }

@@ -66,9 +66,14 @@ void split_piece(std::string_view whole, Range piece, const Finder& find, bool i
       case Behaviour::removed:
         if (cut.match) continue;
         break;
-      case Behaviour::merged_with_previous: join = cut.match && !previous_match && out.size() > first; break;
-      case Behaviour::contiguous: join = cut.match == previous_match && out.size() > first; break;
-      default: break;
+      case Behaviour::merged_with_previous:
+        join = cut.match && !previous_match && out.size() > first;
+        break;
+      case Behaviour::contiguous:
+        join = cut.match == previous_match && out.size() > first;
+        break;
+      default:
+        break;
     }
     previous_match = cut.match;
     if (join) {
@@ -207,7 +212,7 @@ Status add_metaspace(const Json& json, PreTokenizerChain& chain) {
   BM_TRY(bool prefix, json.get_bool("add_prefix_space", true));
   BM_TRY(std::string scheme, json.get_string("prepend_scheme", prefix ? "always" : "never"));
   BM_TRY(bool split, json.get_bool("split", true));
-  auto kind = scheme == "always" ? Metaspace::Scheme::always
+  auto kind = scheme == "always"  ? Metaspace::Scheme::always
               : scheme == "first" ? Metaspace::Scheme::first
                                   : Metaspace::Scheme::never;
   if (kind == Metaspace::Scheme::never && scheme != "never") {
@@ -269,15 +274,19 @@ Status add_pre_tokenizer(const Json& json, PreTokenizerChain& chain, int depth) 
   } else if (type == "Punctuation") {
     BM_TRY(std::string name, json.get_string("behavior", "Isolated"));
     BM_TRY(Behaviour behaviour, parse_behaviour(name));
-    add_finder(runs_of([](uint32_t c) {
-                 bool ascii = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
-                              (c >= 123 && c <= 126);
-                 return ascii || unicode::is_punctuation(c);
-               }, true), behaviour);
+    add_finder(runs_of(
+                   [](uint32_t c) {
+                     bool ascii = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+                                  (c >= 123 && c <= 126);
+                     return ascii || unicode::is_punctuation(c);
+                   },
+                   true),
+               behaviour);
   } else {
-    return bad_input("pre-tokenizer \"" + type + "\" is not supported",
-                     "Supported: ByteLevel, Digits, Metaspace, Split, Whitespace, WhitespaceSplit, Punctuation, "
-                     "Sequence.");
+    return bad_input(
+        "pre-tokenizer \"" + type + "\" is not supported",
+        "Supported: ByteLevel, Digits, Metaspace, Split, Whitespace, WhitespaceSplit, Punctuation, "
+        "Sequence.");
   }
   return {};
 }

@@ -12,10 +12,18 @@ bool Regex::Set::contains_slow(uint32_t c) const {
     for (const Item& item : items) {
       bool found = false;
       switch (item.kind) {
-        case Item::Kind::range: found = value >= item.low && value <= item.high; break;
-        case Item::Kind::categories: found = (item.low >> category(value)) & 1u; break;
-        case Item::Kind::white_space: found = is_white_space(value); break;
-        case Item::Kind::word: found = is_word(value); break;
+        case Item::Kind::range:
+          found = value >= item.low && value <= item.high;
+          break;
+        case Item::Kind::categories:
+          found = (item.low >> category(value)) & 1u;
+          break;
+        case Item::Kind::white_space:
+          found = is_white_space(value);
+          break;
+        case Item::Kind::word:
+          found = is_word(value);
+          break;
       }
       if (found != item.negated) return true;
     }
@@ -76,8 +84,12 @@ struct Choice {
 
 class RegexMatcher {
  public:
-  RegexMatcher(std::string_view text, const std::vector<Regex::Set>& sets, const std::vector<Regex::Instruction>& program)
-      : text_(text), sets_(sets), program_(program), steps_(100'000 + 64 * static_cast<int64_t>(text.size())) {}
+  RegexMatcher(std::string_view text, const std::vector<Regex::Set>& sets,
+               const std::vector<Regex::Instruction>& program)
+      : text_(text),
+        sets_(sets),
+        program_(program),
+        steps_(100'000 + 64 * static_cast<int64_t>(text.size())) {}
 
   // Depth-first over the program with an explicit stack.
   bool run(uint32_t pc, size_t position, size_t& end, int depth = 0) {
@@ -110,12 +122,15 @@ class RegexMatcher {
   bool step(const Regex::Instruction& at, uint32_t& pc, size_t& position, int depth) {
     using Op = Regex::Op;
     switch (at.op) {
-      case Op::jump: pc = at.low; return true;
+      case Op::jump:
+        pc = at.low;
+        return true;
       case Op::split:
         stack().push_back({Choice::Kind::plain, at.high, position, 0, 0});
         pc = at.low;
         return true;
-      case Op::repeat: return repeat(at, pc, position);
+      case Op::repeat:
+        return repeat(at, pc, position);
       case Op::look:
       case Op::atomic: {
         size_t inner_end = 0;
@@ -124,7 +139,8 @@ class RegexMatcher {
         pc = at.low;
         return found != at.negated;
       }
-      default: break;
+      default:
+        break;
     }
     ++pc;
     if (at.op == Op::begin) return position == 0;

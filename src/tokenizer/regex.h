@@ -50,7 +50,8 @@ class Regex {
     Take take = Take::greedy;
     bool negated = false;  // look
     uint32_t set = 0;      // one, repeat
-    uint32_t low = 0, high = 0;  // repeat: counts; split: first and second target; jump, look, atomic: low = target
+    uint32_t low = 0,
+             high = 0;  // repeat: counts; split: first and second target; jump, look, atomic: low = target
   };
 
  private:

@@ -29,7 +29,8 @@ struct Node {
 
 bool can_be_empty(const Node& node) {
   switch (node.type) {
-    case Node::Type::set: return false;
+    case Node::Type::set:
+      return false;
     case Node::Type::sequence:
       for (const Node& child : node.children) {
         if (!can_be_empty(child)) return false;
@@ -40,8 +41,10 @@ bool can_be_empty(const Node& node) {
         if (can_be_empty(child)) return true;
       }
       return false;
-    case Node::Type::repeat: return node.low == 0 || can_be_empty(node.children[0]);
-    default: return true;
+    case Node::Type::repeat:
+      return node.low == 0 || can_be_empty(node.children[0]);
+    default:
+      return true;
   }
 }
 
@@ -74,8 +77,8 @@ class Parser {
 
  private:
   Error error(std::string what) const {
-    return bad_input(std::move(what) + " at byte " + std::to_string(position_) + " of the regular expression \"" +
-                     std::string(pattern_.substr(0, 200)) + "\"");
+    return bad_input(std::move(what) + " at byte " + std::to_string(position_) +
+                     " of the regular expression \"" + std::string(pattern_.substr(0, 200)) + "\"");
   }
   bool more() const { return position_ < pattern_.size(); }
   char peek() const { return pattern_[position_]; }
@@ -157,7 +160,8 @@ class Parser {
       first = false;
       BM_TRY(Set::Item item, parse_item());
       bool single = item.kind == Kind::range && item.low == item.high && !item.negated;
-      if (single && more() && peek() == '-' && position_ + 1 < pattern_.size() && pattern_[position_ + 1] != ']') {
+      if (single && more() && peek() == '-' && position_ + 1 < pattern_.size() &&
+          pattern_[position_ + 1] != ']') {
         ++position_;
         BM_TRY(Set::Item last, parse_item());
         if (last.kind != Kind::range || last.low < item.low) return error("bad range in a set");
@@ -206,19 +210,32 @@ class Parser {
     char c = pattern_[position_++];
     auto one = [](uint32_t value) { return Set::Item{Kind::range, false, value, value}; };
     switch (c) {
-      case 'p': return parse_property(false);
-      case 'P': return parse_property(true);
-      case 's': return Set::Item{Kind::white_space, false, 0, 0};
-      case 'S': return Set::Item{Kind::white_space, true, 0, 0};
-      case 'w': return Set::Item{Kind::word, false, 0, 0};
-      case 'W': return Set::Item{Kind::word, true, 0, 0};
-      case 'd': return Set::Item{Kind::categories, false, *category_mask("Nd"), 0};
-      case 'D': return Set::Item{Kind::categories, true, *category_mask("Nd"), 0};
-      case 'n': return one('\n');
-      case 'r': return one('\r');
-      case 't': return one('\t');
-      case 'f': return one('\f');
-      case 'v': return one('\v');
+      case 'p':
+        return parse_property(false);
+      case 'P':
+        return parse_property(true);
+      case 's':
+        return Set::Item{Kind::white_space, false, 0, 0};
+      case 'S':
+        return Set::Item{Kind::white_space, true, 0, 0};
+      case 'w':
+        return Set::Item{Kind::word, false, 0, 0};
+      case 'W':
+        return Set::Item{Kind::word, true, 0, 0};
+      case 'd':
+        return Set::Item{Kind::categories, false, *category_mask("Nd"), 0};
+      case 'D':
+        return Set::Item{Kind::categories, true, *category_mask("Nd"), 0};
+      case 'n':
+        return one('\n');
+      case 'r':
+        return one('\r');
+      case 't':
+        return one('\t');
+      case 'f':
+        return one('\f');
+      case 'v':
+        return one('\v');
       case 'x':
       case 'u': {
         size_t close = more() && peek() == '{' ? pattern_.find('}', position_) : std::string_view::npos;
@@ -232,7 +249,8 @@ class Parser {
         ++position_;
         return one(value);
       }
-      default: break;
+      default:
+        break;
     }
     if (is_letter(static_cast<unsigned char>(c)) || is_number(static_cast<unsigned char>(c))) {
       return error(std::string("\\") + c + " is not supported");
@@ -279,7 +297,8 @@ class Parser {
       } else if (accept("+")) {
         repeat.take = Take::possessive;
       }
-      if (repeat.high == unlimited && can_be_empty(atom)) return error("endless repetition of an empty match");
+      if (repeat.high == unlimited && can_be_empty(atom))
+        return error("endless repetition of an empty match");
       repeat.children.push_back(std::move(atom));
       atom = std::move(repeat);
     }
@@ -291,10 +310,17 @@ class Parser {
   Status emit(const Node& node) {
     if (out_.program.size() > largest_program) return error("the expression is too large");
     switch (node.type) {
-      case Node::Type::empty: break;
-      case Node::Type::begin: out_.program.push_back({.op = Op::begin}); break;
-      case Node::Type::end: out_.program.push_back({.op = Op::end}); break;
-      case Node::Type::set: out_.program.push_back({.op = Op::one, .set = node.set}); break;
+      case Node::Type::empty:
+        break;
+      case Node::Type::begin:
+        out_.program.push_back({.op = Op::begin});
+        break;
+      case Node::Type::end:
+        out_.program.push_back({.op = Op::end});
+        break;
+      case Node::Type::set:
+        out_.program.push_back({.op = Op::one, .set = node.set});
+        break;
       case Node::Type::sequence:
         for (const Node& child : node.children) BM_CHECK_OK(emit(child));
         break;
@@ -306,8 +332,10 @@ class Parser {
         out_.program[start].low = here();
         break;
       }
-      case Node::Type::choice: return emit_choice(node);
-      case Node::Type::repeat: return emit_repeat(node);
+      case Node::Type::choice:
+        return emit_choice(node);
+      case Node::Type::repeat:
+        return emit_repeat(node);
     }
     return {};
   }

@@ -52,7 +52,8 @@ class WireReader {
 
  private:
   Error error(std::string what) const {
-    return bad_input("not a SentencePiece model: " + std::move(what), "The file may be cut off; fetch it again.")
+    return bad_input("not a SentencePiece model: " + std::move(what),
+                     "The file may be cut off; fetch it again.")
         .in("offset " + std::to_string(offset_ + at_));
   }
   Result<uint64_t> varint() {
@@ -100,13 +101,26 @@ Status read_trainer(const WireReader::FieldValue& message, SentencePieceModel& m
     BM_TRY(auto field, reader.next());
     if (field.wire != 0) continue;
     switch (field.number) {
-      case 3: model.model_type = as_int32(field.value); break;
-      case 24: model.space_as_suffix = field.value != 0; break;
-      case 40: model.unknown_id = as_int32(field.value); break;
-      case 41: model.bos_id = as_int32(field.value); break;
-      case 42: model.eos_id = as_int32(field.value); break;
-      case 43: model.pad_id = as_int32(field.value); break;
-      default: break;
+      case 3:
+        model.model_type = as_int32(field.value);
+        break;
+      case 24:
+        model.space_as_suffix = field.value != 0;
+        break;
+      case 40:
+        model.unknown_id = as_int32(field.value);
+        break;
+      case 41:
+        model.bos_id = as_int32(field.value);
+        break;
+      case 42:
+        model.eos_id = as_int32(field.value);
+        break;
+      case 43:
+        model.pad_id = as_int32(field.value);
+        break;
+      default:
+        break;
     }
   }
   return {};
@@ -148,7 +162,8 @@ std::vector<Merge> derive_merges(const std::vector<SentencePiece>& pieces, const
       cut += unicode::decode_ascii_fast(text, cut).length;
       if (cut >= text.size()) break;
       int32_t left = mergeable(text.substr(0, cut)), right = mergeable(text.substr(cut));
-      if (left >= 0 && right >= 0) merges.push_back({left, right, static_cast<int32_t>(id), ranks[piece.score]});
+      if (left >= 0 && right >= 0)
+        merges.push_back({left, right, static_cast<int32_t>(id), ranks[piece.score]});
     }
   }
   return merges;
@@ -158,12 +173,13 @@ Status check_supported(const SentencePieceModel& model) {
   if (model.model_type != 2) {
     static constexpr const char* names[] = {"?", "unigram", "BPE", "word", "char"};
     const char* name = model.model_type >= 1 && model.model_type <= 4 ? names[model.model_type] : "?";
-    return bad_input(std::string("SentencePiece models of type ") + name + " are not supported",
-                     "Mistral's and Llama's are of type BPE; a tokenizer.json beside the file would be used first.");
+    return bad_input(
+        std::string("SentencePiece models of type ") + name + " are not supported",
+        "Mistral's and Llama's are of type BPE; a tokenizer.json beside the file would be used first.");
   }
   if (model.has_character_map) {
-    return bad_input("this SentencePiece model normalizes text by a character map (\"" + model.normalizer_name +
-                     "\"), which is not supported",
+    return bad_input("this SentencePiece model normalizes text by a character map (\"" +
+                         model.normalizer_name + "\"), which is not supported",
                      "Only the normalization \"identity\" is, as in Mistral's and Llama's models.");
   }
   if (model.space_as_suffix) return bad_input("treat_whitespace_as_suffix is not supported");
@@ -194,7 +210,8 @@ Result<Parts> parts_from_pieces(const SentencePieceModel& model) {
   for (size_t id = 0; id < model.pieces.size(); ++id) {
     const SentencePiece& piece = model.pieces[id];
     if (piece.type == PieceType::unused) {
-      return bad_input("piece " + std::to_string(id) + " (\"" + piece.text + "\") is marked unused: such models are not supported");
+      return bad_input("piece " + std::to_string(id) + " (\"" + piece.text +
+                       "\") is marked unused: such models are not supported");
     }
     BM_CHECK_OK(parts.vocabulary.add(piece.text, static_cast<int64_t>(id)));
     AddedToken token{.content = piece.text, .id = static_cast<int32_t>(id), .special = true};

@@ -12,7 +12,14 @@
 namespace bm::tokenizer {
 
 // Numbers as in the format; GGUF's tokenizer.ggml.token_type uses the same.
-enum class PieceType : uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+enum class PieceType : uint8_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user_defined = 4,
+  unused = 5,
+  byte = 6
+};
 
 struct SentencePiece {
   std::string text;

@@ -17,12 +17,14 @@ Status read_vocabulary(const Json& json, Vocabulary& vocabulary) {
   return {};
 }
 
-Result<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left, std::string_view right, size_t rank) {
+Result<Merge> make_merge(const Vocabulary& vocabulary, std::string_view left, std::string_view right,
+                         size_t rank) {
   auto first = vocabulary.id(left), second = vocabulary.id(right);
   auto joined = vocabulary.id(std::string(left) + std::string(right));
   if (!first || !second || !joined) {
-    return bad_input("merge " + std::to_string(rank) + " (\"" + std::string(left.substr(0, 40)) + "\" and \"" +
-                     std::string(right.substr(0, 40)) + "\") uses a token that the vocabulary lacks");
+    return bad_input("merge " + std::to_string(rank) + " (\"" + std::string(left.substr(0, 40)) +
+                     "\" and \"" + std::string(right.substr(0, 40)) +
+                     "\") uses a token that the vocabulary lacks");
   }
   return Merge{*first, *second, *joined, static_cast<uint32_t>(rank)};
 }
@@ -40,12 +42,14 @@ Result<std::vector<Merge>> read_merges(const Json& json, const Vocabulary& vocab
       std::string_view text = item.as_string();
       size_t space = text.find(' ');
       if (space == std::string_view::npos || text.find(' ', space + 1) != std::string_view::npos) {
-        return bad_input("merge " + std::to_string(merges.size()) + " is not two tokens with one space between");
+        return bad_input("merge " + std::to_string(merges.size()) +
+                         " is not two tokens with one space between");
       }
       left = text.substr(0, space);
       right = text.substr(space + 1);
     } else {
-      return bad_input("merge " + std::to_string(merges.size()) + " is neither a string nor a pair of strings");
+      return bad_input("merge " + std::to_string(merges.size()) +
+                       " is neither a string nor a pair of strings");
     }
     BM_TRY(Merge merge, make_merge(vocabulary, left, right, merges.size()));
     merges.push_back(merge);
@@ -142,8 +146,10 @@ Result<Parts> parts_from_gpt2_files(const Json& vocabulary, std::string_view mer
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (line.empty() || line.starts_with("#version")) continue;
     size_t space = line.find(' ');
-    if (space == std::string_view::npos) return bad_input("merges: \"" + std::string(line.substr(0, 60)) + "\" is no pair");
-    BM_TRY(Merge merge, make_merge(parts.vocabulary, line.substr(0, space), line.substr(space + 1), merges.size()));
+    if (space == std::string_view::npos)
+      return bad_input("merges: \"" + std::string(line.substr(0, 60)) + "\" is no pair");
+    BM_TRY(Merge merge,
+           make_merge(parts.vocabulary, line.substr(0, space), line.substr(space + 1), merges.size()));
     merges.push_back(merge);
   }
   parts.pre_tokenizer.byte_level = true;

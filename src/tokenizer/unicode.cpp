@@ -11,7 +11,8 @@ CodePoint decode(std::string_view text, size_t position) {
   auto continues = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
   uint32_t first = byte(0);
   if (first < 0x80) return {first, 1, true};
-  if (first >= 0xC2 && first < 0xE0 && continues(1)) return {((first & 0x1F) << 6) | (byte(1) & 0x3F), 2, true};
+  if (first >= 0xC2 && first < 0xE0 && continues(1))
+    return {((first & 0x1F) << 6) | (byte(1) & 0x3F), 2, true};
   if ((first & 0xF0) == 0xE0 && continues(1) && continues(2)) {
     uint32_t value = ((first & 0x0F) << 12) | ((byte(1) & 0x3F) << 6) | (byte(2) & 0x3F);
     if (value >= 0x800 && (value < 0xD800 || value > 0xDFFF)) return {value, 3, true};
@@ -126,15 +127,15 @@ bool is_number(uint32_t c) {
 
 bool is_white_space(uint32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_word(uint32_t c) {
   if (c < 0x80) return is_letter(c) || is_number(c) || c == '_';
   int k = category(c);
-  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) || k == UTF8PROC_CATEGORY_PC || c == 0x200C ||
-         c == 0x200D;
+  return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL) || k == UTF8PROC_CATEGORY_PC ||
+         c == 0x200C || c == 0x200D;
 }
 
 bool is_punctuation(uint32_t c) {
@@ -142,7 +143,11 @@ bool is_punctuation(uint32_t c) {
   return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
-uint32_t to_lower(uint32_t c) { return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))); }
-uint32_t to_upper(uint32_t c) { return static_cast<uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))); }
+uint32_t to_lower(uint32_t c) {
+  return static_cast<uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+}
+uint32_t to_upper(uint32_t c) {
+  return static_cast<uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c)));
+}
 
 }  // namespace bm::unicode

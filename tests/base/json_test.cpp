@@ -10,7 +10,9 @@ TEST(Json, KeepsOrderAndWritesAsPython) {
   ASSERT_TRUE(json.ok());
   EXPECT_EQ(json->dump(), R"({"b":1,"a":[1.0,2.5e-07,1e+22,true,null,"ü\n"],"c":{}})");
   EXPECT_EQ(json->dump_spaced(), R"({"b": 1, "a": [1.0, 2.5e-07, 1e+22, true, null, "ü\n"], "c": {}})");
-  EXPECT_EQ(json->dump_pretty(2), "{\n  \"b\": 1,\n  \"a\": [\n    1.0,\n    2.5e-07,\n    1e+22,\n    true,\n    null,\n    \"ü\\n\"\n  ],\n  \"c\": {}\n}");
+  EXPECT_EQ(json->dump_pretty(2),
+            "{\n  \"b\": 1,\n  \"a\": [\n    1.0,\n    2.5e-07,\n    1e+22,\n    true,\n    null,\n    "
+            "\"ü\\n\"\n  ],\n  \"c\": {}\n}");
 }
 
 // repr(x) of CPython 3.11 for each.
@@ -34,7 +36,8 @@ TEST(Json, IntegersUpTo64Bits) {
 }
 
 TEST(Json, RefusesWhatIsNotJson) {
-  for (const char* text : {"", "{", "[1,]", "{\"a\":1,\"a\":2}", "nul", "{'a':1}", "[1] x", "\"\xff\"", "[\"\\ud800\"]"})
+  for (const char* text :
+       {"", "{", "[1,]", "{\"a\":1,\"a\":2}", "nul", "{'a':1}", "[1] x", "\"\xff\"", "[\"\\ud800\"]"})
     EXPECT_FALSE(parse_json(text).ok()) << text;
   auto bad = parse_json("{\"a\": 1, \"a\": 2}");
   EXPECT_NE(bad.error().what().find("duplicate key \"a\""), std::string::npos);

@@ -18,7 +18,8 @@ TEST(Philox, KnownAnswers) {
             (std::array<uint32_t, 4>{0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}));
 }
 
-// numpy.random.RandomState(5489).randint's generator: first and 10,000th output of mt19937ar (C++ standard's rand).
+// numpy.random.RandomState(5489).randint's generator: first and 10,000th output of mt19937ar (C++ standard's
+// rand).
 TEST(Mt19937, StandardSequence) {
   Mt19937 engine(5489);
   EXPECT_EQ(engine.next(), 3499211612u);
@@ -26,7 +27,8 @@ TEST(Mt19937, StandardSequence) {
   EXPECT_EQ(engine.next(), 4123659995u);
 }
 
-// CPython 3.11: r = random.Random(1234); r.random(), r.random(), r.sample(range(100), 5), r.sample(range(10), 4)
+// CPython 3.11: r = random.Random(1234); r.random(), r.random(), r.sample(range(100), 5), r.sample(range(10),
+// 4)
 TEST(PythonRandom, SameStreamAsCPython) {
   PythonRandom random(1234);
   EXPECT_DOUBLE_EQ(random.random(), 0.9664535356921388);

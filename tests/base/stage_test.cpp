@@ -138,9 +138,13 @@ TEST(Options, TextJsonAndNearestKey) {
     std::optional<int64_t> group;
   } o;
   Fields f;
-  f.add("steps", o.steps, "").add("rate", o.rate, "").add("clip", o.clip, "").add("order", o.order, "", {.choices = {"shuffled", "sequential"}});
+  f.add("steps", o.steps, "")
+      .add("rate", o.rate, "")
+      .add("clip", o.clip, "")
+      .add("order", o.order, "", {.choices = {"shuffled", "sequential"}});
   f.add("memory-size", o.memory, "").add("tasks", o.tasks, "").add("group", o.group, "");
-  Json good = *parse_json(R"({"steps": 7, "rate": 2, "clip": false, "order": "sequential", "memory_size": "1.5K", "tasks": ["a", "b"], "group": 64})");
+  Json good = *parse_json(
+      R"({"steps": 7, "rate": 2, "clip": false, "order": "sequential", "memory_size": "1.5K", "tasks": ["a", "b"], "group": 64})");
   ASSERT_TRUE(f.set_from(good).ok());
   EXPECT_EQ(o.steps, 7);
   EXPECT_EQ(o.rate, 2.0);

@@ -43,7 +43,8 @@ class BadInput : public ::testing::Test {
   static void expect_refused(const testing::ProgramRun& run, std::initializer_list<const char*> said) {
     EXPECT_EQ(run.code, 2) << run.err;
     EXPECT_EQ(run.out, "");
-    for (const char* word : said) EXPECT_NE(run.err.find(word), std::string::npos) << word << " in: " << run.err;
+    for (const char* word : said)
+      EXPECT_NE(run.err.find(word), std::string::npos) << word << " in: " << run.err;
     EXPECT_EQ(run.err.find("std::"), std::string::npos) << run.err;
   }
 };
@@ -73,19 +74,23 @@ TEST_F(BadInput, MissingShardAndIndexOutsideTheFolder) {
   std::string path = model("m");
   ASSERT_TRUE(rename_path(path + "/model.safetensors", path + "/model-00001-of-00002.safetensors").ok());
   auto index = [&](const std::string& shard) {
-    Json map = Json::object({{"model.norm.weight", "model-00001-of-00002.safetensors"}, {"model.embed_tokens.weight", shard}});
+    Json map = Json::object(
+        {{"model.norm.weight", "model-00001-of-00002.safetensors"}, {"model.embed_tokens.weight", shard}});
     ASSERT_TRUE(write_file_atomic(path + "/model.safetensors.index.json",
-                                  Json::object({{"metadata", Json::object()}, {"weight_map", map}}).dump()).ok());
+                                  Json::object({{"metadata", Json::object()}, {"weight_map", map}}).dump())
+                    .ok());
   };
   index("model-00002-of-00002.safetensors");
   expect_refused(score(path), {"model-00002-of-00002.safetensors"});
-  ASSERT_TRUE(copy_file(path + "/model-00001-of-00002.safetensors", folder_.file("outside.safetensors")).ok());
+  ASSERT_TRUE(
+      copy_file(path + "/model-00001-of-00002.safetensors", folder_.file("outside.safetensors")).ok());
   index("../outside.safetensors");
   expect_refused(score(path), {"../outside.safetensors"});
 }
 
 TEST_F(BadInput, ConfigWithoutAKeyOrOfAnotherArchitecture) {
-  for (const char* key : {"hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size"}) {
+  for (const char* key :
+       {"hidden_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "intermediate_size"}) {
     std::string path = model(std::string("without_") + key);
     edit_config(path, key, Json());
     expect_refused(score(path), {key, "config.json"});
@@ -119,11 +124,13 @@ TEST_F(BadInput, IdsOutOfRangeAndBrokenLinesKeepTheirPlace) {
 TEST_F(BadInput, EmptyCorpusAndXmlThatIsNoXml) {
   ASSERT_TRUE(make_directories(folder_.file("empty")).ok());
   std::string tokenizer = " --tokenizer " + bundled();
-  auto empty = run_program("corpus build " + folder_.file("empty") + " --out " + folder_.file("out1") + tokenizer);
+  auto empty =
+      run_program("corpus build " + folder_.file("empty") + " --out " + folder_.file("out1") + tokenizer);
   EXPECT_EQ(empty.code, 2) << empty.err;
   EXPECT_NE(empty.err.find("empty"), std::string::npos);
   write("junk.xml", "this is no XML <<<");
-  auto junk = run_program("corpus extract " + folder_.file("junk.xml") + " --ledger " + folder_.file("ledger.jsonl"));
+  auto junk =
+      run_program("corpus extract " + folder_.file("junk.xml") + " --ledger " + folder_.file("ledger.jsonl"));
   EXPECT_EQ(junk.out, "");
   auto ledger = parse_json(split(*read_file(folder_.file("ledger.jsonl")), '\n')[0]);
   ASSERT_TRUE(ledger.ok());
@@ -136,21 +143,27 @@ TEST_F(BadInput, ArchiveThatClimbsOutOfItsFolder) {
   write("in/evil.xml", "<article/>");
   std::string make = "cd '" + folder_.file("in/sub") + "' && tar -P -cf ../../evil.tar ../evil.xml";
   ASSERT_EQ(std::system(make.c_str()), 0);
-  auto run = run_program("corpus extract " + folder_.file("evil.tar") + " --ledger " + folder_.file("ledger.jsonl"));
+  auto run =
+      run_program("corpus extract " + folder_.file("evil.tar") + " --ledger " + folder_.file("ledger.jsonl"));
   EXPECT_EQ(run.out, "");
   EXPECT_NE(read_file(folder_.file("ledger.jsonl"))->find("../evil.xml"), std::string::npos);
   EXPECT_FALSE(exists(folder_.file("evil.xml")));
 }
 
 TEST_F(BadInput, RecipeWithAMisspeltKey) {
-  write("r.yaml", "base: {model: " + bundled() + "}\nstages:\n  - pretrain: {model: base, data: x, step: 5}\n");
+  write("r.yaml",
+        "base: {model: " + bundled() + "}\nstages:\n  - pretrain: {model: base, data: x, step: 5}\n");
   auto run = run_program("run " + folder_.file("r.yaml") + " " + folder_.file("out"));
   expect_refused(run, {"r.yaml", "line 3", "\"step\"", "steps"});
   EXPECT_FALSE(exists(folder_.file("out")));
-  write("s.yaml", "base: {model: " + bundled() + "}\nstages:\n  - quantize: {model: merged, method: nf4}\n  - merge: {name: merged, config: x}\n");
-  expect_refused(run_program("run " + folder_.file("s.yaml") + " " + folder_.file("out")), {"merged", "after"});
+  write("s.yaml",
+        "base: {model: " + bundled() +
+            "}\nstages:\n  - quantize: {model: merged, method: nf4}\n  - merge: {name: merged, config: x}\n");
+  expect_refused(run_program("run " + folder_.file("s.yaml") + " " + folder_.file("out")),
+                 {"merged", "after"});
   write("t.yaml", "base: {model: " + bundled() + "}\nstages:\n  - pretran: {}\n");
-  expect_refused(run_program("run " + folder_.file("t.yaml") + " " + folder_.file("out")), {"pretran", "pretrain"});
+  expect_refused(run_program("run " + folder_.file("t.yaml") + " " + folder_.file("out")),
+                 {"pretran", "pretrain"});
 }
 
 TEST_F(BadInput, OutputThatCannotBeWritten) {
@@ -166,7 +179,8 @@ TEST_F(BadInput, OutputThatCannotBeWritten) {
 // A file-size limit stands in for a full disk: writes fail half-way with an error.
 TEST_F(BadInput, FullDiskFailsKeepsNothingHalfAndResumes) {
   std::string arguments = "convert " + bundled() + " " + folder_.file("out") + " --to safetensors";
-  std::string limited = "ulimit -f 256; '" + testing::program() + "' " + arguments + " >/dev/null 2>'" + folder_.file("err") + "'";
+  std::string limited = "ulimit -f 256; '" + testing::program() + "' " + arguments + " >/dev/null 2>'" +
+                        folder_.file("err") + "'";
   int status = std::system(("bash -c \"" + limited + "\"").c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1) << *read_file(folder_.file("err"));
   EXPECT_FALSE(exists(folder_.file("out/model.safetensors")));

@@ -12,9 +12,11 @@ TEST(Program, HelpOfEveryVerb) {
   auto help = run_program("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_EQ(help.err, "");
-  for (const char* verb : {"run", "corpus build", "corpus extract", "corpus audit", "corpus export", "tokenize",
-                           "detokenize", "score", "perplexity", "compare", "generate", "chat", "pretrain", "merge",
-                           "merge plan", "quantize", "convert", "evaluate", "report", "inspect", "doctor"}) {
+  for (const char* verb :
+       {"run",        "corpus build", "corpus extract", "corpus audit", "corpus export", "tokenize",
+        "detokenize", "score",        "perplexity",     "compare",      "generate",      "chat",
+        "pretrain",   "merge",        "merge plan",     "quantize",     "convert",       "evaluate",
+        "report",     "inspect",      "doctor"}) {
     EXPECT_NE(help.out.find("\n  " + std::string(verb) + " "), std::string::npos) << verb;
     auto page = run_program(std::string(verb) + " --help");
     EXPECT_EQ(page.code, 0) << verb;
@@ -35,12 +37,13 @@ TEST(Program, WrongUsageIsExitCode2AndHelps) {
     const char* arguments;
     const char* said;
   };
-  for (const Case& c : {Case{"", "biomistral VERB"}, Case{"merg a b", "Did you mean \"merge\""},
-                        Case{"merge", "CONFIG is missing"}, Case{"merge a b c", "unexpected argument \"c\""},
-                        Case{"merge a b --out-shard-sise 5", "Did you mean --out-shard-size"},
-                        Case{"merge a b --threads x", "no whole number"}, Case{"merge a b --threads", "needs a value"},
-                        Case{"merge a b --mode fast", "corrected, peer, as-published"},
-                        Case{"corpus", "needs a second word"}, Case{"score no-such-model --isa sse9", "--isa"}}) {
+  for (const Case& c :
+       {Case{"", "biomistral VERB"}, Case{"merg a b", "Did you mean \"merge\""},
+        Case{"merge", "CONFIG is missing"}, Case{"merge a b c", "unexpected argument \"c\""},
+        Case{"merge a b --out-shard-sise 5", "Did you mean --out-shard-size"},
+        Case{"merge a b --threads x", "no whole number"}, Case{"merge a b --threads", "needs a value"},
+        Case{"merge a b --mode fast", "corrected, peer, as-published"}, Case{"corpus", "needs a second word"},
+        Case{"score no-such-model --isa sse9", "--isa"}}) {
     auto run = run_program(c.arguments);
     EXPECT_EQ(run.code, 2) << c.arguments;
     EXPECT_NE((run.out + run.err).find(c.said), std::string::npos) << c.arguments << ": " << run.err;
@@ -59,7 +62,8 @@ TEST(Program, MissingModelNamesPathAndNothingElse) {
 
 TEST(Program, LogFileHoldsJsonLines) {
   testing::TemporaryFolder folder;
-  auto run = run_program("inspect " + testing::source_path("data/demo/stories260k") + " --json --log " + folder.file("log"));
+  auto run = run_program("inspect " + testing::source_path("data/demo/stories260k") + " --json --log " +
+                         folder.file("log"));
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_TRUE(parse_json(run.out).ok());
   auto unwritable = run_program("inspect x --log /no/such/folder/log");

@@ -24,8 +24,8 @@ inline std::string program() { return BIOMISTRAL_BINARY; }
 inline ProgramRun run_program(const std::string& arguments, const std::string& input = "") {
   TemporaryFolder folder;
   (void)write_file_atomic(folder.file("in"), input).ok();
-  std::string command = "'" + program() + "' " + arguments + " <'" + folder.file("in") + "' >'" + folder.file("out") +
-                        "' 2>'" + folder.file("err") + "'";
+  std::string command = "'" + program() + "' " + arguments + " <'" + folder.file("in") + "' >'" +
+                        folder.file("out") + "' 2>'" + folder.file("err") + "'";
   int status = std::system(command.c_str());
   ProgramRun run;
   run.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

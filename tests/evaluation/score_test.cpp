@@ -51,7 +51,8 @@ class ScoreTest : public ::testing::Test {
     other.reset();
     delete folder;
   }
-  static ScoreRequest request(std::vector<int32_t> prompt, std::vector<std::vector<int32_t>> continuations = {}, int64_t next = 0,
+  static ScoreRequest request(std::vector<int32_t> prompt,
+                              std::vector<std::vector<int32_t>> continuations = {}, int64_t next = 0,
                               bool logprobs = false) {
     ScoreRequest out;
     out.prompt_ids = std::move(prompt);
@@ -80,13 +81,15 @@ std::vector<double> twin_logprobs(const Model& model, const std::vector<int32_t>
 
 TEST_F(ScoreTest, AgreesWithTheTwin) {
   std::vector<int32_t> prompt{0, 9, 33, 7};
-  auto answers = score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{5}, {5, 300, 2}}, 4, true)}, {});
+  auto answers =
+      score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{5}, {5, 300, 2}}, 4, true)}, {});
   ASSERT_TRUE(answers) << answers.error().paragraph();
   const ScoreAnswer& answer = (*answers)[0];
   auto first = twin_logprobs(*model, prompt);
   EXPECT_NEAR(answer.continuations[0].logprob, first[5], 1e-4);
   EXPECT_EQ(answer.continuations[0].tokens, 1);
-  double sum = first[5] + twin_logprobs(*model, {0, 9, 33, 7, 5})[300] + twin_logprobs(*model, {0, 9, 33, 7, 5, 300})[2];
+  double sum = first[5] + twin_logprobs(*model, {0, 9, 33, 7, 5})[300] +
+               twin_logprobs(*model, {0, 9, 33, 7, 5, 300})[2];
   EXPECT_NEAR(answer.continuations[1].logprob, sum, 3e-4);
   EXPECT_EQ(answer.continuations[1].tokens, 3);
   auto best = static_cast<int32_t>(std::max_element(first.begin(), first.end()) - first.begin());
@@ -98,7 +101,8 @@ TEST_F(ScoreTest, AgreesWithTheTwin) {
   EXPECT_NEAR(answer.token_logprobs[1], twin_logprobs(*model, {0, 9})[33], 1e-4);
   EXPECT_EQ(answer.prompt_tokens, 4);
 
-  auto greedy = score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{best}, {best == 5 ? 6 : 5}})}, {});
+  auto greedy =
+      score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{best}, {best == 5 ? 6 : 5}})}, {});
   ASSERT_TRUE(greedy);
   EXPECT_TRUE((*greedy)[0].continuations[0].greedy);
   EXPECT_FALSE((*greedy)[0].continuations[1].greedy);
@@ -108,13 +112,16 @@ TEST_F(ScoreTest, AgreesWithTheTwin) {
 TEST_F(ScoreTest, DependsOnNothingAround) {
   std::vector<ScoreRequest> requests;
   uint32_t state = 1;
-  auto random = [&](uint32_t n) { return static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % static_cast<int32_t>(n); };
+  auto random = [&](uint32_t n) {
+    return static_cast<int32_t>((state = state * 1664525u + 1013904223u) >> 8) % static_cast<int32_t>(n);
+  };
   std::vector<int32_t> stem;
   for (int i = 0; i < 12; ++i) stem.push_back(random(320));
   for (int i = 0; i < 30; ++i) {
     std::vector<int32_t> prompt(stem.begin(), stem.begin() + 1 + random(11));
     for (int k = random(8); k >= 0; --k) prompt.push_back(random(320));
-    requests.push_back(request(prompt, {{random(320)}, {random(320), random(320)}, {random(320)}}, 3, i % 3 == 0));
+    requests.push_back(
+        request(prompt, {{random(320)}, {random(320), random(320)}, {random(320)}}, 3, i % 3 == 0));
   }
   auto all = score_requests(*model, requests, {});
   ASSERT_TRUE(all) << all.error().paragraph();
@@ -184,7 +191,8 @@ TEST_F(ScoreTest, BadRequestsFailAlone) {
   EXPECT_EQ(line["id"].as_int(), 7);
   EXPECT_TRUE(line.contains("error"));
   EXPECT_EQ(line.size(), 2u);
-  auto no_tokenizer = score_requests(*other, std::vector<ScoreRequest>{parse_score_request(R"({"prompt": "a", "next": 1})")}, {});
+  auto no_tokenizer = score_requests(
+      *other, std::vector<ScoreRequest>{parse_score_request(R"({"prompt": "a", "next": 1})")}, {});
   ASSERT_TRUE(no_tokenizer);
   EXPECT_NE((*no_tokenizer)[0].error.find("tokenizer"), std::string::npos);
 }
@@ -195,7 +203,8 @@ TEST_F(ScoreTest, TruncatesOnTheLeftAndCounts) {
   ScoreOptions options;
   options.truncate = "left";
   ScoreReport report;
-  auto cut = score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{60, 61}}, 1)}, options, &report);
+  auto cut =
+      score_requests(*model, std::vector<ScoreRequest>{request(prompt, {{60, 61}}, 1)}, options, &report);
   ASSERT_TRUE(cut);
   EXPECT_EQ((*cut)[0].error, "");
   EXPECT_EQ((*cut)[0].prompt_tokens, 50);
@@ -213,7 +222,9 @@ TEST_F(ScoreTest, TruncatesOnTheLeftAndCounts) {
 TEST_F(ScoreTest, TextIsTokenizedAsLmEvalDoes) {
   const Tokenizer& tokenizer = *model->tokenizer();
   using Ids = std::vector<int32_t>;
-  auto pair = [&](const char* context, const char* continuation) { return *encode_pair_as_lm_eval(tokenizer, context, continuation); };
+  auto pair = [&](const char* context, const char* continuation) {
+    return *encode_pair_as_lm_eval(tokenizer, context, continuation);
+  };
   EXPECT_EQ(pair("b ", "a").context, (Ids{0, 2})) << "the trailing space moves";
   EXPECT_EQ(pair("b ", "a").continuation, (Ids{4}));
   EXPECT_EQ(pair("b \n", "a").continuation, (Ids{3, 5, 1})) << "newlines move too";
@@ -244,7 +255,8 @@ TEST_F(ScoreTest, LogitsFile) {
     EXPECT_TRUE(std::isnan(last->as<float>()[320 + i]));
     EXPECT_EQ(third->as<float>()[640 + i], first->as<float>()[640 + i]) << "a prefix has the same bits";
   }
-  auto best = std::max_element(third->as<float>() + 960, third->as<float>() + 1280) - (third->as<float>() + 960);
+  auto best =
+      std::max_element(third->as<float>() + 960, third->as<float>() + 1280) - (third->as<float>() + 960);
   EXPECT_EQ((*answers)[2].next[0].id, best);
   requests[2].id = Json("first");
   EXPECT_FALSE(score_requests(*model, requests, options)) << "two tensors of one name";
@@ -344,7 +356,8 @@ TEST_F(ScoreTest, ComparesWeights) {
   auto different = compare_weights(folder->file("model"), folder->file("other"));
   ASSERT_TRUE(different);
   EXPECT_GT(different->changed, different->parameters * 9 / 10);
-  EXPECT_GT(different->relative_error, 1.0) << "independent weights: the square root of 2, less the norms' common 1";
+  EXPECT_GT(different->relative_error, 1.0)
+      << "independent weights: the square root of 2, less the norms' common 1";
   EXPECT_LT(different->relative_error, 1.5);
   EXPECT_TRUE(different->skipped.empty());
   EXPECT_FALSE(different->worst_tensor.empty());

@@ -1,5 +1,3 @@
-#include "merging/parameters.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 
 #include "base/random.h"
 #include "merging/config.h"
+#include "merging/parameters.h"
 #include "merging/select.h"
 
 namespace bm {
@@ -23,10 +22,13 @@ ParameterSetting setting(const std::string& yaml) {
 
 // BioMistral's published gradients over 32 layers (semantics.md 1.1).
 TEST(Parameters, PublishedGradients) {
-  const std::string yaml = "[{filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}, {filter: mlp, value: [1, 0.5, 0.7, 0.3, 0]}, {value: 0.5}]";
+  const std::string yaml =
+      "[{filter: self_attn, value: [0, 0.5, 0.3, 0.7, 1]}, {filter: mlp, value: [1, 0.5, 0.7, 0.3, 0]}, "
+      "{value: 0.5}]";
   ParameterSetting t = setting(yaml);
-  const std::vector<std::pair<int, double>> expected = {{0, 0}, {1, .064516}, {7, .451613}, {8, .493548}, {15, .312903},
-                                                        {16, .325806}, {23, .687097}, {30, .96129}, {31, 1}};
+  const std::vector<std::pair<int, double>> expected = {{0, 0},        {1, .064516},  {7, .451613},
+                                                        {8, .493548},  {15, .312903}, {16, .325806},
+                                                        {23, .687097}, {30, .96129},  {31, 1}};
   for (auto [layer, value] : expected) {
     std::string prefix = "model.layers." + std::to_string(layer);
     EXPECT_NEAR(*t.evaluate(prefix + ".self_attn.q_proj.weight", layer / 31.0), value, 1e-6);
@@ -42,13 +44,16 @@ TEST(Parameters, Forms) {
   EXPECT_EQ(*setting("[true, false]").evaluate("x", 0.99), 1.0) << "booleans step";
   EXPECT_EQ(*setting("[true, false]").evaluate("x", 1), 0.0);
   EXPECT_EQ(*setting("[0.25]").evaluate("x", 0.7), 0.25);
-  EXPECT_EQ(setting("[{filter: mlp, value: 1}]").evaluate("self_attn", 0), std::nullopt) << "falls to the outer scope";
+  EXPECT_EQ(setting("[{filter: mlp, value: 1}]").evaluate("self_attn", 0), std::nullopt)
+      << "falls to the outer scope";
   EXPECT_EQ(*setting("{value: 3}").evaluate("x", 0), 3.0);
-  EXPECT_EQ(*setting("[{value: 1}, {filter: mlp, value: 2}]").evaluate("mlp", 0), 1.0) << "the first match wins";
+  EXPECT_EQ(*setting("[{value: 1}, {filter: mlp, value: 2}]").evaluate("mlp", 0), 1.0)
+      << "the first match wins";
 }
 
 TEST(Parameters, BadForms) {
-  for (const char* yaml : {"heavy", "[]", "{filter: x}", "[{value: 1, weight: 2}]", "[1, {value: 2}]", "[{filter: 3, value: 1}]", "~"}) {
+  for (const char* yaml : {"heavy", "[]", "{filter: x}", "[{value: 1, weight: 2}]", "[1, {value: 2}]",
+                           "[{filter: 3, value: 1}]", "~"}) {
     auto value = parse_yaml(yaml);
     ASSERT_TRUE(value.ok());
     auto parsed = ParameterSetting::parse(*value);
@@ -75,21 +80,26 @@ TEST(Select, AgreesWithStableSort) {
         CounterRandom random(static_cast<uint64_t>(n), static_cast<uint64_t>(digits));
         std::vector<uint64_t> keys(static_cast<size_t>(n));
         for (size_t i = 0; i < keys.size(); ++i)
-          keys[i] = digits == 2 ? random.below(i, 50) * 0x1234567 % 0xffffffff : random.below(i, 40) * 0x0123456789abcdef;
+          keys[i] = digits == 2 ? random.below(i, 50) * 0x1234567 % 0xffffffff
+                                : random.below(i, 40) * 0x0123456789abcdef;
         std::vector<size_t> order(keys.size());
         std::iota(order.begin(), order.end(), size_t{0});
-        std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return largest ? keys[a] > keys[b] : keys[a] < keys[b]; });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](size_t a, size_t b) { return largest ? keys[a] > keys[b] : keys[a] < keys[b]; });
         std::vector<int64_t> ranks = {0, n / 3, n / 2, n - 1, n, n + 5};
-        auto cuts = select_ranks(n, 64, digits, largest, ranks, [&](int64_t begin, int64_t end, uint64_t* out) {
-          std::copy(keys.begin() + begin, keys.begin() + end, out);
-        });
+        auto cuts =
+            select_ranks(n, 64, digits, largest, ranks, [&](int64_t begin, int64_t end, uint64_t* out) {
+              std::copy(keys.begin() + begin, keys.begin() + end, out);
+            });
         for (size_t c = 0; c < ranks.size(); ++c) {
           std::vector<char> below(keys.size(), 0), wanted(keys.size(), 0);
           for (int64_t begin = 0; begin < n; begin += 64) {
             RankWalker walker(cuts[c], largest, begin);
-            for (int64_t i = begin; i < std::min(n, begin + 64); ++i) below[static_cast<size_t>(i)] = walker.below(keys[static_cast<size_t>(i)]);
+            for (int64_t i = begin; i < std::min(n, begin + 64); ++i)
+              below[static_cast<size_t>(i)] = walker.below(keys[static_cast<size_t>(i)]);
           }
-          for (size_t r = 0; r < order.size() && static_cast<int64_t>(r) < ranks[c]; ++r) wanted[order[r]] = 1;
+          for (size_t r = 0; r < order.size() && static_cast<int64_t>(r) < ranks[c]; ++r)
+            wanted[order[r]] = 1;
           ASSERT_EQ(below, wanted) << "n " << n << ", rank " << ranks[c] << ", largest " << largest;
         }
       }

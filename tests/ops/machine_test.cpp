@@ -21,8 +21,9 @@ TEST(Machine, FactsAndRates) {
   EXPECT_LT(machine.read_bandwidth.all_threads, 1e13);
   EXPECT_GT(machine.float_rate.one_thread, 1e6);
   for (const char* name : {"GPU", "MPI", "memory"}) {
-    EXPECT_TRUE(std::any_of(machine.parts.begin(), machine.parts.end(),
-                            [&](const MachinePart& part) { return part.name == name && !part.detail.empty(); }));
+    EXPECT_TRUE(std::any_of(machine.parts.begin(), machine.parts.end(), [&](const MachinePart& part) {
+      return part.name == name && !part.detail.empty();
+    }));
   }
 }
 

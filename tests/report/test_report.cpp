@@ -1,5 +1,3 @@
-#include "report/report.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -8,6 +6,7 @@
 
 #include "fixture.h"
 #include "report/document.h"
+#include "report/report.h"
 
 namespace bm::testing {
 namespace {
@@ -20,7 +19,8 @@ std::string page_of(const std::string& run, const std::string& ending) {
   Status status = write_report(options);
   EXPECT_TRUE(status.ok()) << status.error().paragraph();
   auto text = read_file(options.out);
-  if (const char* keep = std::getenv("REPORT_KEEP")) (void)write_file_atomic(std::string(keep) + ending, *text);
+  if (const char* keep = std::getenv("REPORT_KEEP"))
+    (void)write_file_atomic(std::string(keep) + ending, *text);
   return text.ok() ? *text : "";
 }
 
@@ -67,7 +67,9 @@ void check_well_formed(std::string html) {
   for (const std::string& link : links) EXPECT_TRUE(link[0] == '#' && ids.contains(link.substr(1))) << link;
   for (size_t at = html.find('&'); at != std::string::npos; at = html.find('&', at + 1)) {
     std::string entity = html.substr(at, html.find(';', at) + 1 - at);
-    EXPECT_TRUE(entity == "&amp;" || entity == "&lt;" || entity == "&gt;" || entity == "&quot;" || entity == "&#39;") << html.substr(at, 20);
+    EXPECT_TRUE(entity == "&amp;" || entity == "&lt;" || entity == "&gt;" || entity == "&quot;" ||
+                entity == "&#39;")
+        << html.substr(at, 20);
   }
 }
 
@@ -77,14 +79,39 @@ TEST(Report, PageOfAWholeRun) {
   write_run(run);
   std::string html = page_of(run, ".html");
   check_well_formed(html);
-  for (const char* part :
-       {"perplexity on held-out text fell from 897.8 to 66.70 (−92.6 %)", "60 articles were read and 41 kept", "CC BY 4.0", "licence does not allow derivatives",
-        "260,032 parameters", "Loss by step", "MedQA", "PubMedQA", "chance", "33.3", "25.0", "±", "Is confidence to be trusted?", "no multiple of the group of 64",
-        "2.59×", "91.1 %", "Compared with pretrain", "Accuracy among the letters alone", "would write something else", "pretrain (reference)", "31 %", "commit 0123abc", "g++ 12.2.0", "12.5", "Some CPU", "only the first 60 items", "tokens per second", "Recipe of stories"})
+  for (const char* part : {"perplexity on held-out text fell from 897.8 to 66.70 (−92.6 %)",
+                           "60 articles were read and 41 kept",
+                           "CC BY 4.0",
+                           "licence does not allow derivatives",
+                           "260,032 parameters",
+                           "Loss by step",
+                           "MedQA",
+                           "PubMedQA",
+                           "chance",
+                           "33.3",
+                           "25.0",
+                           "±",
+                           "Is confidence to be trusted?",
+                           "no multiple of the group of 64",
+                           "2.59×",
+                           "91.1 %",
+                           "Compared with pretrain",
+                           "Accuracy among the letters alone",
+                           "would write something else",
+                           "pretrain (reference)",
+                           "31 %",
+                           "commit 0123abc",
+                           "g++ 12.2.0",
+                           "12.5",
+                           "Some CPU",
+                           "only the first 60 items",
+                           "tokens per second",
+                           "Recipe of stories"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
   EXPECT_EQ(html.find("<script"), std::string::npos) << "text of a stage must not become markup";
   EXPECT_NE(html.find("J &lt;b&gt;Med&lt;/b&gt; &amp; Co"), std::string::npos);
-  for (const char* external : {"http://", "https://", "src=", "url(", "@import"}) EXPECT_EQ(html.find(external), std::string::npos) << external;
+  for (const char* external : {"http://", "https://", "src=", "url(", "@import"})
+    EXPECT_EQ(html.find(external), std::string::npos) << external;
 }
 
 TEST(Report, MarkdownAndLatex) {
@@ -92,7 +119,8 @@ TEST(Report, MarkdownAndLatex) {
   std::string run = folder.file("stories");
   write_run(run);
   std::string text = page_of(run, ".md");
-  EXPECT_NE(text.find("| model | Anatomy | MedQA | PubMedQA | average |"), std::string::npos) << text.substr(0, 3000);
+  EXPECT_NE(text.find("| model | Anatomy | MedQA | PubMedQA | average |"), std::string::npos)
+      << text.substr(0, 3000);
   EXPECT_NE(text.find("| chance | 25.0 | 25.0 | 33.3 | 27.8 |"), std::string::npos);
   EXPECT_NE(text.find("\\<script>"), std::string::npos);
   std::string tex = page_of(run, ".tex");
@@ -144,7 +172,10 @@ TEST(Report, BadInput) {
 // A manifest whose values have other types than expected is read as if they were missing.
 TEST(Report, StrangeManifests) {
   TemporaryFolder folder;
-  for (const char* results : {"[]", "{\"models\": 3, \"warnings\": {\"a\": 1}, \"left_as_they_are\": [4], \"quality\": {}, \"parameters\": \"many\"}", "\"text\"", "{\"bytes_before\": -5, \"bytes_after\": 0}"})
+  for (const char* results : {"[]",
+                              "{\"models\": 3, \"warnings\": {\"a\": 1}, \"left_as_they_are\": [4], "
+                              "\"quality\": {}, \"parameters\": \"many\"}",
+                              "\"text\"", "{\"bytes_before\": -5, \"bytes_after\": 0}"})
     for (const char* verb : {"corpus", "pretrain", "merge", "quantize", "compare"}) {
       std::string run = folder.file(std::string("run-") + verb);
       write_stage(run, verb, "[1, 2]", results);
@@ -162,7 +193,10 @@ TEST(Document, Numbers) {
   EXPECT_EQ(short_number(NAN), "–");
   EXPECT_EQ(fixed_text(-0.04, 1), "0.0");
   EXPECT_EQ(escape_html("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
-  EXPECT_EQ(clean_text(std::string("a\x01" "b\xff", 4)), "ab\xEF\xBF\xBD");
+  EXPECT_EQ(clean_text(std::string("a\x01"
+                                   "b\xff",
+                                   4)),
+            "ab\xEF\xBF\xBD");
 }
 
 TEST(Document, ChartsOfStrangeData) {

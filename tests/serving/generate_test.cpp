@@ -23,11 +23,14 @@ TEST(Sampler, RepetitionPenaltyCountsOnce) {
   options.repetition_penalty = 2;
   Sampler sampler(options);
   EXPECT_EQ(sampler.sample(std::vector<float>{4, 3, 1}, std::vector<int32_t>{0}, 0), 1);
-  EXPECT_EQ(sampler.sample(std::vector<float>{4, 1.5f, 1}, std::vector<int32_t>{0, 0, 0}, 0), 0) << "4 / 2 is still above 1.5";
-  EXPECT_EQ(sampler.sample(std::vector<float>{-1, -1.5f}, std::vector<int32_t>{0}, 0), 1) << "negative logits are multiplied";
+  EXPECT_EQ(sampler.sample(std::vector<float>{4, 1.5f, 1}, std::vector<int32_t>{0, 0, 0}, 0), 0)
+      << "4 / 2 is still above 1.5";
+  EXPECT_EQ(sampler.sample(std::vector<float>{-1, -1.5f}, std::vector<int32_t>{0}, 0), 1)
+      << "negative logits are multiplied";
 }
 
-std::map<int32_t, double> shares(const SamplingOptions& options, const std::vector<float>& logits, int draws = 40000) {
+std::map<int32_t, double> shares(const SamplingOptions& options, const std::vector<float>& logits,
+                                 int draws = 40000) {
   Sampler sampler(options);
   std::map<int32_t, double> out;
   for (int i = 0; i < draws; ++i) out[sampler.sample(logits, {}, static_cast<uint64_t>(i))] += 1.0 / draws;

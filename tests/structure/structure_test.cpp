@@ -15,19 +15,29 @@ namespace bm {
 namespace {
 
 const std::map<std::string, int> kFloors{
-    {"base", 1},    {"tensor", 2},     {"tokenizer", 2},  {"statistics", 2},   {"kernels", 3}, {"formats", 3},
-    {"parallel", 3}, {"tasks", 3},     {"ops", 4},        {"corpus", 4},       {"model", 5},   {"merging", 5},
-    {"evaluation", 6}, {"quantization", 6}, {"training", 6}, {"serving", 6}, {"report", 7},  {"translation", 7},
-    {"pipeline", 8}, {"cli", 9}};
+    {"base", 1},    {"tensor", 2},   {"tokenizer", 2},   {"statistics", 2},   {"kernels", 3},
+    {"formats", 3}, {"parallel", 3}, {"tasks", 3},       {"ops", 4},          {"corpus", 4},
+    {"model", 5},   {"merging", 5},  {"evaluation", 6},  {"quantization", 6}, {"training", 6},
+    {"serving", 6}, {"report", 7},   {"translation", 7}, {"pipeline", 8},     {"cli", 9}};
 
 // Rooms of one floor that must not know each other, though they stand side by side.
-const std::set<std::pair<std::string, std::string>> kStrangers{
-    {"evaluation", "quantization"}, {"evaluation", "training"}, {"quantization", "evaluation"},
-    {"quantization", "training"},   {"training", "evaluation"}, {"training", "quantization"},
-    {"serving", "training"},        {"serving", "quantization"}, {"training", "serving"},
-    {"quantization", "serving"},    {"model", "merging"},        {"merging", "model"},
-    {"ops", "corpus"},              {"corpus", "ops"},           {"model", "tasks"},
-    {"report", "translation"},      {"translation", "report"}};
+const std::set<std::pair<std::string, std::string>> kStrangers{{"evaluation", "quantization"},
+                                                               {"evaluation", "training"},
+                                                               {"quantization", "evaluation"},
+                                                               {"quantization", "training"},
+                                                               {"training", "evaluation"},
+                                                               {"training", "quantization"},
+                                                               {"serving", "training"},
+                                                               {"serving", "quantization"},
+                                                               {"training", "serving"},
+                                                               {"quantization", "serving"},
+                                                               {"model", "merging"},
+                                                               {"merging", "model"},
+                                                               {"ops", "corpus"},
+                                                               {"corpus", "ops"},
+                                                               {"model", "tasks"},
+                                                               {"report", "translation"},
+                                                               {"translation", "report"}};
 
 struct Source {
   std::string path, room, text;
@@ -38,7 +48,8 @@ std::vector<Source> sources() {
   std::string root = testing::source_path("src");
   auto files = list_files(root);
   for (const std::string& path : *files) {
-    if (!path.ends_with(".h") && !path.ends_with(".cpp") && !path.ends_with(".cu") && !path.ends_with(".cuh")) continue;
+    if (!path.ends_with(".h") && !path.ends_with(".cpp") && !path.ends_with(".cu") && !path.ends_with(".cuh"))
+      continue;
     std::string inside = path.substr(root.size() + 1);
     all.push_back({inside, inside.substr(0, inside.find('/')), *read_file(path)});
   }
@@ -48,7 +59,8 @@ std::vector<Source> sources() {
 std::vector<std::string> included_rooms(const std::string& text) {
   static const std::regex pattern("#include \"([a-z_]+)/[^\"]+\"");
   std::vector<std::string> rooms;
-  for (std::sregex_iterator at(text.begin(), text.end(), pattern), end; at != end; ++at) rooms.push_back((*at)[1]);
+  for (std::sregex_iterator at(text.begin(), text.end(), pattern), end; at != end; ++at)
+    rooms.push_back((*at)[1]);
   return rooms;
 }
 
@@ -57,8 +69,10 @@ TEST(Structure, IncludesPointDownOrSideways) {
     ASSERT_TRUE(kFloors.contains(source.room)) << source.path << " is in no known room";
     for (const std::string& room : included_rooms(source.text)) {
       ASSERT_TRUE(kFloors.contains(room)) << source.path << " includes from unknown room " << room;
-      EXPECT_LE(kFloors.at(room), kFloors.at(source.room)) << source.path << " includes upwards from " << room;
-      EXPECT_FALSE(kStrangers.contains({source.room, room})) << source.path << " must know nothing of " << room;
+      EXPECT_LE(kFloors.at(room), kFloors.at(source.room))
+          << source.path << " includes upwards from " << room;
+      EXPECT_FALSE(kStrangers.contains({source.room, room}))
+          << source.path << " must know nothing of " << room;
     }
   }
 }
@@ -125,7 +139,8 @@ TEST(Structure, FilesStayShort) {
 }
 
 TEST(Structure, NotBuiltForOneMachine) {
-  for (const char* name : {"CMakeLists.txt", "CMakePresets.json", "cmake/Rooms.cmake", "cmake/Libraries.cmake"})
+  for (const char* name :
+       {"CMakeLists.txt", "CMakePresets.json", "cmake/Rooms.cmake", "cmake/Libraries.cmake"})
     EXPECT_EQ(read_file(testing::source_path(name))->find("march=native"), std::string::npos) << name;
 }
 

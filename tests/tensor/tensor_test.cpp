@@ -44,10 +44,12 @@ TEST(Half, Bf16RoundsToNearestEven) {
 TEST(Convert, DoubleToHalfRoundsOnce) {
   // 1 + 2^-9 + 2^-40 lies just above a bf16 midpoint (ulp 2^-7 … midpoint 1 + 2^-8): double rounding through
   // float32 would lose the last term and round the tie to even.
-  double values[] = {1.0 + 0x1p-8 + 0x1p-40, 1.0 + 0x1p-8 - 0x1p-40, -(1.0 + 0x1p-8 + 0x1p-40), 1e300, 0x1p-200};
+  double values[] = {1.0 + 0x1p-8 + 0x1p-40, 1.0 + 0x1p-8 - 0x1p-40, -(1.0 + 0x1p-8 + 0x1p-40), 1e300,
+                     0x1p-200};
   uint16_t out[5];
   ASSERT_TRUE(convert_elements(reinterpret_cast<const std::byte*>(values), DType::f64,
-                               reinterpret_cast<std::byte*>(out), DType::bf16, 5).ok());
+                               reinterpret_cast<std::byte*>(out), DType::bf16, 5)
+                  .ok());
   EXPECT_EQ(out[0], 0x3f81u);
   EXPECT_EQ(out[1], 0x3f80u);
   EXPECT_EQ(out[2], 0xbf81u);
@@ -59,7 +61,8 @@ TEST(Convert, RefusesWhatHasNoMeaning) {
   float value = 1;
   int8_t out = 0;
   EXPECT_FALSE(convert_elements(reinterpret_cast<const std::byte*>(&value), DType::f32,
-                                reinterpret_cast<std::byte*>(&out), DType::i8, 1).ok());
+                                reinterpret_cast<std::byte*>(&out), DType::i8, 1)
+                   .ok());
 }
 
 TEST(NonFinite, NamesTheFirst) {

@@ -45,14 +45,16 @@ TEST(Jinja, ErrorsNameTheLine) {
 // Templates come from strangers: each of these must end soon, with an error.
 TEST(Jinja, RunawayTemplatesAreStopped) {
   for (const char* source : {
-           "{% set n = namespace(x='aaaaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+           "{% set n = namespace(x='aaaaaaaaaa') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% "
+           "endfor %}",
            "{{ 'a' * 1000000000 }}",
            "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
            "{{ range(1000000000) }}",
            "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
            "{% macro f(n) %}{{ f(n) ~ f(n) }}{% endmacro %}{{ f(1) }}",
            "{{ 10 ** 10 ** 10 ** 10 }}",
-           "{% set l = [1] %}{% for i in range(100) %}{% set l = l + l %}{{ l + l + l }}{% endfor %}{{ 'x' * 300000000 }}",
+           "{% set l = [1] %}{% for i in range(100) %}{% set l = l + l %}{{ l + l + l }}{% endfor %}{{ 'x' * "
+           "300000000 }}",
            "{% for x in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
        }) {
     EXPECT_EQ(render(source).substr(0, 5), "ERROR") << source;

@@ -42,7 +42,9 @@ TEST(Regex, LiteralsSetsAndRepeats) {
 
 TEST(Regex, GreedyLazyPossessive) {
   EXPECT_EQ(all_matches("a.*b", "a1b2b"), (Strings{"a1b2b"}));
-  EXPECT_EQ(all_matches("a.*?b", "a1b2b"), (Strings{"a1b", }));
+  EXPECT_EQ(all_matches("a.*?b", "a1b2b"), (Strings{
+                                               "a1b",
+                                           }));
   EXPECT_EQ(all_matches("a[^x]++b", "aab"), Strings{}) << "possessive gives nothing back";
   EXPECT_EQ(all_matches("(?:ab)*+ab", "abab"), Strings{});
   EXPECT_EQ(all_matches("(?:ab)*ab", "abab"), (Strings{"abab"}));
@@ -60,8 +62,8 @@ TEST(Regex, UnicodeClassesAndLookahead) {
 }
 
 TEST(Regex, RefusesWhatItDoesNotKnow) {
-  for (const char* bad : {"(", ")", "a)", "[a", "*a", "a{", "a{3,1}", R"(\p{Greek})", R"(\q)", "(?<=a)b", "(?<n>a)", "(a*)*",
-                          "(?:a|)+", "\\", R"(\p)", R"(\x4)"}) {
+  for (const char* bad : {"(", ")", "a)", "[a", "*a", "a{", "a{3,1}", R"(\p{Greek})", R"(\q)", "(?<=a)b",
+                          "(?<n>a)", "(a*)*", "(?:a|)+", "\\", R"(\p)", R"(\x4)"}) {
     auto regex = Regex::compile(bad);
     EXPECT_FALSE(regex) << bad;
     if (!regex) {
@@ -103,7 +105,8 @@ TEST(Unicode, DecodesOnlyValidSequences) {
 // The examples of the Unicode standard, table 3-8: one U+FFFD for each maximal invalid prefix.
 TEST(Unicode, LossyAsTheStandardRecommends) {
   const std::string r(unicode::replacement);
-  EXPECT_EQ(unicode::lossy("a\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64"), "a" + r + r + r + "b" + r + "c" + r + r + "d");
+  EXPECT_EQ(unicode::lossy("a\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64"),
+            "a" + r + r + r + "b" + r + "c" + r + r + "d");
   EXPECT_EQ(unicode::lossy("\xE2\x82"), r);
   EXPECT_EQ(unicode::lossy("\xED\xA0\x80"), r + r + r);
   EXPECT_EQ(unicode::lossy("ok \xE2\x82\xAC"), "ok \xE2\x82\xAC");

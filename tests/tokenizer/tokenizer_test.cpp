@@ -69,8 +69,10 @@ TEST(AddedTokens, StripsWordsAndSpecialText) {
   EncodeOptions literal{.add_special = false}, parsed{.add_special = false, .parse_special = true};
   EXPECT_EQ(tokenizer->encode("a<s>b", parsed), (Ids{2, 0, 3}));
   EXPECT_EQ(tokenizer->encode("a<s>b", literal), (Ids{2, 1, 3})) << "plain text without parse_special";
-  EXPECT_EQ(tokenizer->encode("a  <tool> \tb", literal), (Ids{2, 9, 3})) << "tokens that are not special are always found";
-  EXPECT_EQ(tokenizer->encode_with_offsets("a  <tool> \tb", literal).offsets, (Offsets{{0, 1}, {1, 11}, {11, 12}}));
+  EXPECT_EQ(tokenizer->encode("a  <tool> \tb", literal), (Ids{2, 9, 3}))
+      << "tokens that are not special are always found";
+  EXPECT_EQ(tokenizer->encode_with_offsets("a  <tool> \tb", literal).offsets,
+            (Offsets{{0, 1}, {1, 11}, {11, 12}}));
   EXPECT_EQ(tokenizer->encode("day a", literal).front(), 10);
   EXPECT_EQ(tokenizer->encode("days", literal), (Ids{1, 2, 1})) << "single_word wants borders";
 }
@@ -143,7 +145,8 @@ TEST(Bpe, LongAndShortPathsAgree) {
 
 TEST(Bpe, WordCutsOnlyWhereNothingCrosses) {
   tokenizer::Vocabulary vocabulary;
-  for (const char* token : {"a", "▁", "▁a", "a▁", "▁▁"}) ASSERT_TRUE(vocabulary.add(token, vocabulary.size()).ok());
+  for (const char* token : {"a", "▁", "▁a", "a▁", "▁▁"})
+    ASSERT_TRUE(vocabulary.add(token, vocabulary.size()).ok());
   auto safe = tokenizer::Bpe::make(vocabulary, {{1, 0, 2, 0}, {1, 1, 4, 1}}, {});
   auto crossing = tokenizer::Bpe::make(vocabulary, {{0, 1, 3, 0}}, {});
   ASSERT_TRUE(safe && crossing);
@@ -171,11 +174,13 @@ TEST(ByteFallback, BytesOutAndIn) {
     std::snprintf(name, sizeof name, "<0x%02X>", static_cast<unsigned>(b));
     vocab += ", \"" + std::string(name) + "\": " + std::to_string(b);
   }
-  auto tokenizer = from_json(R"({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+  auto tokenizer =
+      from_json(R"({"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
     {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
     "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
       {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
-    "model": {"type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": {)" + vocab + R"(}, "merges": []}})");
+    "model": {"type": "BPE", "byte_fallback": true, "unk_token": null, "vocab": {)" +
+                vocab + R"(}, "merges": []}})");
   ASSERT_TRUE(tokenizer);
   EXPECT_EQ(tokenizer->encode("é a"), (Ids{300, 0xC3, 0xA9, 300, 301}));
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("é a")), "é a");
@@ -195,8 +200,11 @@ TEST(ByteFallback, BytesOutAndIn) {
 
 TEST(Metaspace, PrependSchemes) {
   auto make = [](const std::string& fields) {
-    return from_json(R"({"added_tokens": [{"id": 9, "content": "<x>", "special": true}], "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", )" + fields + R"(},
-      "decoder": {"type": "Metaspace", "replacement": "▁", )" + fields + R"(},
+    return from_json(
+        R"({"added_tokens": [{"id": 9, "content": "<x>", "special": true}], "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", )" +
+        fields + R"(},
+      "decoder": {"type": "Metaspace", "replacement": "▁", )" +
+        fields + R"(},
       "model": {"type": "BPE", "vocab": {"▁": 0, "a": 1, "▁a": 2, "▁▁": 3}, "merges": ["▁ a", "▁ ▁"]}})");
   };
   EncodeOptions parsed{.parse_special = true};
@@ -250,16 +258,30 @@ TEST(TokenizerJson, RefusesByName) {
   EXPECT_NE(error_of("[]").find("object"), std::string::npos);
   EXPECT_NE(error_of("{}").find("model"), std::string::npos);
   EXPECT_NE(error_of(R"({"model": {"type": "Unigram", "vocab": []}})").find("Unigram"), std::string::npos);
-  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})").find("merge 0"), std::string::npos);
-  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [7]}})").find("merge 0"), std::string::npos);
-  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}})").find("99999999999"), std::string::npos);
-  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})").find("two tokens"), std::string::npos);
-  EXPECT_NE(error_of(R"({"normalizer": {"type": "Precompiled"}, )" + model + "}").find("Precompiled"), std::string::npos);
-  EXPECT_NE(error_of(R"({"pre_tokenizer": {"type": "BertPreTokenizer"}, )" + model + "}").find("BertPreTokenizer"), std::string::npos);
-  EXPECT_NE(error_of(R"({"decoder": {"type": "WordPiece"}, )" + model + "}").find("WordPiece"), std::string::npos);
-  EXPECT_NE(error_of(R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}}, )" + model + "}").find("pre_tokenizer"), std::string::npos);
-  EXPECT_NE(error_of(R"({"added_tokens": [{"content": "x", "id": -1}], )" + model + "}").find("added_tokens"), std::string::npos);
-  EXPECT_NE(error_of(R"({"added_tokens": [{"content": "x", "id": 0}], )" + model + "}").find("two tokens"), std::string::npos);
+  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}})").find("merge 0"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": [7]}})").find("merge 0"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"model": {"type": "BPE", "vocab": {"a": 99999999999}, "merges": []}})")
+                .find("99999999999"),
+            std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 0}, "merges": []}})").find("two tokens"),
+      std::string::npos);
+  EXPECT_NE(error_of(R"({"normalizer": {"type": "Precompiled"}, )" + model + "}").find("Precompiled"),
+            std::string::npos);
+  EXPECT_NE(
+      error_of(R"({"pre_tokenizer": {"type": "BertPreTokenizer"}, )" + model + "}").find("BertPreTokenizer"),
+      std::string::npos);
+  EXPECT_NE(error_of(R"({"decoder": {"type": "WordPiece"}, )" + model + "}").find("WordPiece"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "("}}, )" + model + "}")
+                .find("pre_tokenizer"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"added_tokens": [{"content": "x", "id": -1}], )" + model + "}").find("added_tokens"),
+            std::string::npos);
+  EXPECT_NE(error_of(R"({"added_tokens": [{"content": "x", "id": 0}], )" + model + "}").find("two tokens"),
+            std::string::npos);
 }
 
 TEST(SentencePieceFile, RefusesWhatIsNone) {
@@ -273,12 +295,19 @@ TEST(SentencePieceFile, RefusesWhatIsNone) {
   EXPECT_NE(load("\x0A\xFF\xFF\xFF\xFF\x0F").find("longer than what is left"), std::string::npos);
   EXPECT_NE(load("\x0A").find("ends inside"), std::string::npos);
   EXPECT_NE(load("<html>404</html>").find("tokenizer.model"), std::string::npos);
-  std::string piece("\x0A\x05\x0A\x01" "a\x18\x01", 7);  // piece "a", normal; no trainer: unigram
+  std::string piece(
+      "\x0A\x05\x0A\x01"
+      "a\x18\x01",
+      7);  // piece "a", normal; no trainer: unigram
   EXPECT_NE(load(piece).find("unigram"), std::string::npos);
   std::string unigram_free = piece + std::string("\x12\x02\x18\x02", 4);
   EXPECT_EQ(load(unigram_free), "");
-  EXPECT_NE(load(unigram_free + std::string("\x1A\x03\x12\x01x", 5)).find("character map"), std::string::npos);
-  std::string unknown_type("\x0A\x05\x0A\x01" "a\x18\x09", 7);
+  EXPECT_NE(load(unigram_free + std::string("\x1A\x03\x12\x01x", 5)).find("character map"),
+            std::string::npos);
+  std::string unknown_type(
+      "\x0A\x05\x0A\x01"
+      "a\x18\x09",
+      7);
   EXPECT_NE(load(unknown_type).find("unknown type"), std::string::npos);
 }
 
@@ -298,7 +327,8 @@ TEST(Gguf, RefusesUnknownPre) {
   metadata.set("tokenizer.ggml.add_bos_token", true);
   EXPECT_EQ((*Tokenizer::from_gguf(metadata))->encode("ab"), (Ids{0, 2}));
   EXPECT_FALSE(Tokenizer::from_gguf(Json::object()));
-  EXPECT_FALSE(Tokenizer::from_gguf(*parse_json(R"({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": [1]})")));
+  EXPECT_FALSE(Tokenizer::from_gguf(
+      *parse_json(R"({"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": [1]})")));
 }
 
 // SentencePiece pieces inside a GGUF file: scores decide the merges.
@@ -324,9 +354,11 @@ TEST(Load, FoldersAndConfigs) {
   ASSERT_FALSE(empty);
   EXPECT_NE(empty.error().paragraph().find("tokenizer.json"), std::string::npos);
   ASSERT_TRUE(write_file_atomic(folder.file("tokenizer.json"), small).ok());
-  ASSERT_TRUE(write_file_atomic(folder.file("tokenizer_config.json"),
-                                R"({"eos_token": {"content": "cc"}, "chat_template": [{"name": "tool", "template": "no"},
-                                    {"name": "default", "template": "{{ messages[0].content }}{{ eos_token }}"}]})").ok());
+  ASSERT_TRUE(write_file_atomic(
+                  folder.file("tokenizer_config.json"),
+                  R"({"eos_token": {"content": "cc"}, "chat_template": [{"name": "tool", "template": "no"},
+                                    {"name": "default", "template": "{{ messages[0].content }}{{ eos_token }}"}]})")
+                  .ok());
   auto loaded = Tokenizer::load(folder.path());
   ASSERT_TRUE(loaded) << loaded.error().paragraph();
   EXPECT_EQ((*loaded)->bos_id(), 0);

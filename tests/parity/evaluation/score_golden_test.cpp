@@ -54,13 +54,15 @@ std::shared_ptr<const Model> smollm2() {
 }
 
 // All requests of a file at once: the runner sees every shared prefix.
-void check_lm_eval(const Model& model, const std::string& file, double per_request, double per_token, int64_t max_length) {
+void check_lm_eval(const Model& model, const std::string& file, double per_request, double per_token,
+                   int64_t max_length) {
   std::vector<ScoreRequest> requests;
   std::vector<Json> expected;
   for (const Json& line : read_lines(file)) {
     for (const Json& wanted : line["requests"].items()) {
       ScoreRequest request;
-      request.prompt = wanted.contains("context") ? wanted["context"].as_string() : line["prompt"].as_string();
+      request.prompt =
+          wanted.contains("context") ? wanted["context"].as_string() : line["prompt"].as_string();
       request.continuations = {wanted["continuation"].as_string()};
       auto pair = encode_pair_as_lm_eval(*model.tokenizer(), *request.prompt, request.continuations[0]);
       ASSERT_TRUE(pair);
@@ -68,8 +70,9 @@ void check_lm_eval(const Model& model, const std::string& file, double per_reque
       ASSERT_EQ(static_cast<int64_t>(pair->context.size()), wanted["context_token_count"].as_int());
       auto input = scoring_input(pair->context, pair->continuation, max_length);
       ASSERT_EQ(input.dropped, wanted["tokens_dropped_from_left"].as_int());
-      auto kept = ids_of(wanted.contains("context_ids_after_truncation") ? wanted["context_ids_after_truncation"]
-                                                                         : line["context_ids_after_truncation"]);
+      auto kept =
+          ids_of(wanted.contains("context_ids_after_truncation") ? wanted["context_ids_after_truncation"]
+                                                                 : line["context_ids_after_truncation"]);
       kept.insert(kept.end(), pair->continuation.begin(), pair->continuation.end() - 1);
       ASSERT_EQ(input.tokens, kept);
       requests.push_back(std::move(request));
@@ -94,7 +97,8 @@ void check_lm_eval(const Model& model, const std::string& file, double per_reque
 TEST(BundledLmEval, TruthfulQa) {
   auto model = stories();
   ASSERT_TRUE(model);
-  check_lm_eval(*model, source_path("tests/parity/evaluation/data/score_truthfulqa_mc1.jsonl"), 2e-5, 1e-5, 512);
+  check_lm_eval(*model, source_path("tests/parity/evaluation/data/score_truthfulqa_mc1.jsonl"), 2e-5, 1e-5,
+                512);
 }
 
 class StoriesLmEval : public ::testing::TestWithParam<const char*> {};
@@ -103,13 +107,16 @@ TEST_P(StoriesLmEval, LogLikelihoods) {
   if (!have_shared()) GTEST_SKIP() << "../shared is not there";
   auto model = stories();
   ASSERT_TRUE(model);
-  check_lm_eval(*model, shared_path(std::string("golden/scoring/lm_eval/stories260k/") + GetParam() + ".jsonl"), 2e-5, 1e-5, 512);
+  check_lm_eval(*model,
+                shared_path(std::string("golden/scoring/lm_eval/stories260k/") + GetParam() + ".jsonl"), 2e-5,
+                1e-5, 512);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tasks, StoriesLmEval,
-                         ::testing::Values("medical_group_weighted_5shot", "medmcqa_2shot", "medqa_4options_0shot",
-                                           "medqa_4options_3shot", "medqa_option_text_0shot", "pubmedqa_0shot",
-                                           "pubmedqa_2shot", "truthfulqa_mc2"));
+                         ::testing::Values("medical_group_weighted_5shot", "medmcqa_2shot",
+                                           "medqa_4options_0shot", "medqa_4options_3shot",
+                                           "medqa_option_text_0shot", "pubmedqa_0shot", "pubmedqa_2shot",
+                                           "truthfulqa_mc2"));
 
 class SlowSmolLm2LmEval : public ::testing::TestWithParam<const char*> {};
 
@@ -117,12 +124,14 @@ TEST_P(SlowSmolLm2LmEval, LogLikelihoods) {
   if (!have_shared()) GTEST_SKIP() << "../shared is not there";
   static std::shared_ptr<const Model> model = smollm2();
   if (!model) GTEST_SKIP() << "BIOMISTRAL_SMOLLM2_GGUF does not name the GGUF file";
-  check_lm_eval(*model, shared_path(std::string("golden/scoring/lm_eval/smollm2/") + GetParam() + ".jsonl"), 0, 1e-4, 8192);
+  check_lm_eval(*model, shared_path(std::string("golden/scoring/lm_eval/smollm2/") + GetParam() + ".jsonl"),
+                0, 1e-4, 8192);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tasks, SlowSmolLm2LmEval,
-                         ::testing::Values("chat_medmcqa_2shot", "chat_multiturn_mmlu_3shot", "medical_group_weighted_5shot",
-                                           "medmcqa_2shot", "medqa_4options_0shot", "medqa_4options_3shot",
+                         ::testing::Values("chat_medmcqa_2shot", "chat_multiturn_mmlu_3shot",
+                                           "medical_group_weighted_5shot", "medmcqa_2shot",
+                                           "medqa_4options_0shot", "medqa_4options_3shot",
                                            "medqa_option_text_0shot", "pubmedqa_0shot", "pubmedqa_2shot",
                                            "truthfulqa_mc1", "truthfulqa_mc2"));
 
@@ -190,7 +199,8 @@ TEST_P(TokenLogProbabilities, OfTheModelGoldens) {
   std::string folder = shared_path(std::string("golden/model/") + GetParam());
   auto model = Model::load(folder + "/hf");
   ASSERT_TRUE(model) << model.error().paragraph();
-  auto inputs = read_json_file(folder + "/inputs.json"), expected = read_json_file(folder + "/token_log_probabilities.json");
+  auto inputs = read_json_file(folder + "/inputs.json"),
+       expected = read_json_file(folder + "/token_log_probabilities.json");
   ASSERT_TRUE(inputs && expected);
   std::vector<ScoreRequest> requests;
   for (const auto& [name, ids] : (*inputs)["sequences"].members()) {
@@ -207,14 +217,16 @@ TEST_P(TokenLogProbabilities, OfTheModelGoldens) {
     ASSERT_EQ((*answers)[i].token_logprobs.size(), wanted.size()) << (*answers)[i].error;
     for (size_t t = 0; t < wanted.size(); ++t) {
       // Tighter than the source's 6e-4 (3e-4 for logits, twice that for log-probabilities).
-      ASSERT_NEAR((*answers)[i].token_logprobs[t], wanted[t].as_double(), 1e-4) << requests[i].id.as_string() << " " << t;
+      ASSERT_NEAR((*answers)[i].token_logprobs[t], wanted[t].as_double(), 1e-4)
+          << requests[i].id.as_string() << " " << t;
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, TokenLogProbabilities,
                          ::testing::Values("llama3_rope_scaling_gqa_bf16", "llama_attention_and_mlp_bias_f32",
-                                           "mistral_gqa_window24_f32", "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards",
+                                           "mistral_gqa_window24_f32",
+                                           "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards",
                                            "mistral_window7_headdim32_f16"));
 
 }  // namespace

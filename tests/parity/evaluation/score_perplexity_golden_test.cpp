@@ -21,8 +21,10 @@ TEST(PerplexityGolden, SlidingWindows) {
   ASSERT_TRUE(golden);
   // The parameters after step 20, as a model folder.
   testing::TemporaryFolder folder;
-  std::filesystem::copy_file(shared_path("golden/training/initial_model/config.json"), folder.file("config.json"));
-  auto file = SafetensorsFile::open(shared_path("golden/training/cosine_warmup0/parameters_after_steps_1_5_20.safetensors"));
+  std::filesystem::copy_file(shared_path("golden/training/initial_model/config.json"),
+                             folder.file("config.json"));
+  auto file = SafetensorsFile::open(
+      shared_path("golden/training/cosine_warmup0/parameters_after_steps_1_5_20.safetensors"));
   ASSERT_TRUE(file) << file.error().paragraph();
   std::vector<NamedTensor> tensors;
   for (const auto& entry : file->entries()) {

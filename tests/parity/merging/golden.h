@@ -47,7 +47,8 @@ inline GoldenTensors load_golden(const std::string& path) {
     auto checkpoint = Checkpoint::open(path);
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().paragraph();
     if (!checkpoint.ok()) return out;
-    for (const std::string& name : checkpoint->names()) out[name] = golden_tensor(checkpoint->get(name)->view);
+    for (const std::string& name : checkpoint->names())
+      out[name] = golden_tensor(checkpoint->get(name)->view);
     return out;
   }
   auto file = SafetensorsFile::open(path);
@@ -65,8 +66,8 @@ inline std::map<std::string, std::string> golden_inputs(const std::string& root)
 }
 
 // The case's command line turned into options.
-inline MergeOptions golden_options(const std::string& root, const std::string& config, const std::string& command,
-                                   const std::string& out) {
+inline MergeOptions golden_options(const std::string& root, const std::string& config,
+                                   const std::string& command, const std::string& out) {
   MergeOptions options;
   options.config = root + "/" + config;
   options.out = out;

@@ -7,22 +7,28 @@
 namespace bm::testing {
 namespace {
 
-Result<MergeReport> run(const std::string& root, const Json& entry, const std::string& out, const std::string& mode) {
+Result<MergeReport> run(const std::string& root, const Json& entry, const std::string& out,
+                        const std::string& mode) {
   CommonOptions common;
   common.mode = mode;
-  return merge(golden_options(root, "cases/" + entry["case"].as_string() + "/config.yml", entry["command"].as_string(), out), common);
+  return merge(golden_options(root, "cases/" + entry["case"].as_string() + "/config.yml",
+                              entry["command"].as_string(), out),
+               common);
 }
 
 // The ideal rounded once to the stored type: at most half an ulp, plus the float32 arithmetic's own error
 // in units of the tensor's maximum.
-void check_against_ideal(const std::string& name, const GoldenTensor& ours, const GoldenTensor& ideal, double allowance) {
+void check_against_ideal(const std::string& name, const GoldenTensor& ours, const GoldenTensor& ideal,
+                         double allowance) {
   double maximum = 0;
   for (double x : ideal.values) maximum = std::max(maximum, std::abs(x));
   size_t wrong = 0;
   double worst = 0;
   for (size_t i = 0; i < ideal.values.size(); ++i) {
     double x = ours.values[i], y = ideal.values[i];
-    double bound = (ours.dtype == DType::f32 ? 0 : 0.5 * std::max(ulp_of(x, ours.dtype), ulp_of(y, ours.dtype))) + allowance * maximum;
+    double bound =
+        (ours.dtype == DType::f32 ? 0 : 0.5 * std::max(ulp_of(x, ours.dtype), ulp_of(y, ours.dtype))) +
+        allowance * maximum;
     if (std::abs(x - y) <= bound) continue;
     ++wrong;
     worst = std::max(worst, std::abs(x - y) / bound);
@@ -64,16 +70,22 @@ TEST(MergeCorrected, IsCloseToThePeersFloat32) {
   ASSERT_TRUE(cases.ok());
   for (const Json& entry : cases->items()) {
     const std::string& name = entry["case"].as_string();
-    if (!ends_with(name, "-f32") || entry["peer_vs_ideal_max_abs"].is_null() || starts_with(name, "arcee")) continue;
+    if (!ends_with(name, "-f32") || entry["peer_vs_ideal_max_abs"].is_null() || starts_with(name, "arcee"))
+      continue;
     SCOPED_TRACE(name);
     TemporaryFolder out;
     auto report = run(root, entry, out.file("out"), "corrected");
     ASSERT_TRUE(report.ok()) << report.error().paragraph();
-    GoldenTensors ours = load_golden(out.file("out")), theirs = load_golden(root + "/cases/" + name + "/merged"),
+    GoldenTensors ours = load_golden(out.file("out")),
+                  theirs = load_golden(root + "/cases/" + name + "/merged"),
                   band = load_golden(root + "/cases/" + name + "/tie_band.safetensors");
     double distance = entry["peer_vs_ideal_max_abs"].as_double() * 1.01 + 3e-7;
     for (const auto& [tensor, values] : theirs)
-      for (size_t i = entry["tensors_where_the_peer_itself_is_far_from_the_ideal_relative_rms"].contains(tensor) ? values.values.size() : 0; i < values.values.size(); ++i) {
+      for (size_t i =
+               entry["tensors_where_the_peer_itself_is_far_from_the_ideal_relative_rms"].contains(tensor)
+                   ? values.values.size()
+                   : 0;
+           i < values.values.size(); ++i) {
         if (band.contains(tensor) && band[tensor].values[i] != 0) continue;
         ASSERT_LE(std::abs(ours[tensor].values[i] - values.values[i]), distance) << tensor << "[" << i << "]";
       }
@@ -127,18 +139,43 @@ TEST(MergeInvalid, EveryConfigurationIsRefused) {
   ASSERT_TRUE(messages.ok());
   // A word that a message must hold to be at least as clear as the peer's.
   const std::map<std::string, std::string> words = {
-      {"unknown-method", "slurp"}, {"no-merge-method", "merge_method"}, {"models-and-slices", "more than one"},
-      {"nothing-to-merge", "none of"}, {"empty-models", "none of"}, {"slerp-three-models", "exactly 2"}, {"slerp-one-model", "2"},
-      {"slerp-no-base", "base"}, {"slerp-base-is-third-model", "exactly 2"}, {"slerp-same-model-twice", "twice"},
-      {"slerp-no-t", "`t`"}, {"ties-no-base", "base"}, {"ties-no-weight", "`weight`"}, {"linear-no-weight", "`weight`"},
-      {"weight-not-a-number", "heavy"}, {"filter-covers-not-everything", "`t`"}, {"model-not-found", "no-such-model"},
-      {"layer-range-beyond-model", "4 layers"}, {"layer-range-unequal", "number of layers"}, {"layer-range-negative", "-1"},
-      {"layer-range-reversed", "reversed"}, {"layer-range-three-numbers", "two whole numbers"}, {"layer-range-missing", "layer_range"},
-      {"bad-out-dtype", "fp8"}, {"tokenizer-and-tokenizer-source", "tokenizer_source"}, {"rows-mismatch", "[259, 8]"},
-      {"rows-mismatch-ties", "[261, 8]"}, {"shape-mismatch", "[40, 12]"}, {"layer-count-mismatch", "3"},
-      {"required-tensor-missing", "model.layers.1.mlp.up_proj.weight"}, {"della-epsilon-too-big", "epsilon"},
-      {"model-stock-two-models", "at least 3"}, {"passthrough-two-models", "exactly 1"}, {"nuslerp-three", "exactly 2 non-base"},
-      {"density-above-one-not-an-error", "1.7"}, {"density-negative-not-an-error", "-0.5"}, {"empty-file", "empty"},
+      {"unknown-method", "slurp"},
+      {"no-merge-method", "merge_method"},
+      {"models-and-slices", "more than one"},
+      {"nothing-to-merge", "none of"},
+      {"empty-models", "none of"},
+      {"slerp-three-models", "exactly 2"},
+      {"slerp-one-model", "2"},
+      {"slerp-no-base", "base"},
+      {"slerp-base-is-third-model", "exactly 2"},
+      {"slerp-same-model-twice", "twice"},
+      {"slerp-no-t", "`t`"},
+      {"ties-no-base", "base"},
+      {"ties-no-weight", "`weight`"},
+      {"linear-no-weight", "`weight`"},
+      {"weight-not-a-number", "heavy"},
+      {"filter-covers-not-everything", "`t`"},
+      {"model-not-found", "no-such-model"},
+      {"layer-range-beyond-model", "4 layers"},
+      {"layer-range-unequal", "number of layers"},
+      {"layer-range-negative", "-1"},
+      {"layer-range-reversed", "reversed"},
+      {"layer-range-three-numbers", "two whole numbers"},
+      {"layer-range-missing", "layer_range"},
+      {"bad-out-dtype", "fp8"},
+      {"tokenizer-and-tokenizer-source", "tokenizer_source"},
+      {"rows-mismatch", "[259, 8]"},
+      {"rows-mismatch-ties", "[261, 8]"},
+      {"shape-mismatch", "[40, 12]"},
+      {"layer-count-mismatch", "3"},
+      {"required-tensor-missing", "model.layers.1.mlp.up_proj.weight"},
+      {"della-epsilon-too-big", "epsilon"},
+      {"model-stock-two-models", "at least 3"},
+      {"passthrough-two-models", "exactly 1"},
+      {"nuslerp-three", "exactly 2 non-base"},
+      {"density-above-one-not-an-error", "1.7"},
+      {"density-negative-not-an-error", "-0.5"},
+      {"empty-file", "empty"},
       {"bad-chat-template", "nosuch"}};
   for (const Json& entry : messages->items()) {
     std::string config = entry["config"].as_string(), name = fs::path(config).stem().string();
@@ -165,16 +202,19 @@ TEST(MergeRandom, SharesKept) {
   std::string root = shared_path("golden/merge");
   auto statistics = read_json_file(root + "/random_methods_statistics.json");
   ASSERT_TRUE(statistics.ok());
-  GoldenTensors base = load_golden(root + "/inputs/base-f32"), tuned = load_golden(root + "/inputs/tuned-a-f32");
+  GoldenTensors base = load_golden(root + "/inputs/base-f32"),
+                tuned = load_golden(root + "/inputs/tuned-a-f32");
   for (const Json& run : (*statistics)["runs"].items()) {
     if (!(run["dtype"] == Json("f32"))) continue;
     for (const std::string mode : {"peer", "corrected"}) {
       SCOPED_TRACE(mode + " " + run["method"].as_string() + " " + std::to_string(run["seed"].as_int()));
       TemporaryFolder folder;
       std::string extra = run.contains("epsilon") ? ", epsilon: " + run["epsilon"].dump() : "";
-      std::string yaml = "models:\n- model: ./inputs/base-f32\n- model: ./inputs/tuned-a-f32\n  parameters: {weight: 1.0, density: " +
-                         run["density"].dump() + extra + "}\nmerge_method: " + run["method"].as_string() +
-                         "\nbase_model: ./inputs/base-f32\ndtype: float32\n";
+      std::string yaml =
+          "models:\n- model: ./inputs/base-f32\n- model: ./inputs/tuned-a-f32\n  parameters: {weight: 1.0, "
+          "density: " +
+          run["density"].dump() + extra + "}\nmerge_method: " + run["method"].as_string() +
+          "\nbase_model: ./inputs/base-f32\ndtype: float32\n";
       ASSERT_TRUE(write_file_atomic(folder.file("c.yml"), yaml).ok());
       MergeOptions options;
       options.config = folder.file("c.yml");
@@ -193,7 +233,8 @@ TEST(MergeRandom, SharesKept) {
           ++of;
           kept += out[name].values[i] != x.values[i];
         }
-      EXPECT_NEAR(kept / of, run["expected_fraction"].as_double(), 4 * run["binomial_sigma"].as_double() + 2e-3);
+      EXPECT_NEAR(kept / of, run["expected_fraction"].as_double(),
+                  4 * run["binomial_sigma"].as_double() + 2e-3);
     }
   }
 }

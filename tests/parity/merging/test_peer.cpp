@@ -13,7 +13,8 @@ struct Difference {
 };
 
 // band: elements where either choice is right, left out.
-Difference compare_tensor(const GoldenTensor& ours, const GoldenTensor& theirs, const std::vector<double>* band) {
+Difference compare_tensor(const GoldenTensor& ours, const GoldenTensor& theirs,
+                          const std::vector<double>* band) {
   Difference d;
   double maximum = 0, worst = 0, error = 0, power = 0;
   for (double x : theirs.values)
@@ -39,11 +40,14 @@ Difference compare_tensor(const GoldenTensor& ours, const GoldenTensor& theirs, 
 }
 
 // One tensor by the tolerance's words; `ulp_budget` collects the elements that are one ulp off.
-void check_tensor(const std::string& name, const std::string& tolerance, const Difference& d, bool unstable, size_t& off_by_one) {
+void check_tensor(const std::string& name, const std::string& tolerance, const Difference& d, bool unstable,
+                  size_t& off_by_one) {
   if (starts_with(tolerance, "bit-exact")) {
-    EXPECT_EQ(d.differ, 0u) << name << ": " << d.ulps << " ulps, " << d.relative_to_maximum << " of the maximum";
+    EXPECT_EQ(d.differ, 0u) << name << ": " << d.ulps << " ulps, " << d.relative_to_maximum
+                            << " of the maximum";
   } else if (starts_with(tolerance, "max |difference| <=")) {
-    EXPECT_LE(d.relative_to_maximum, number_after(tolerance, "<=")) << name << ": " << d.differ << " elements";
+    EXPECT_LE(d.relative_to_maximum, number_after(tolerance, "<="))
+        << name << ": " << d.differ << " elements";
   } else if (tolerance.find("ulp on at most") != std::string::npos) {
     EXPECT_LE(d.ulps, 1.0) << name;
     off_by_one += d.differ;
@@ -61,8 +65,8 @@ void check_tensor(const std::string& name, const std::string& tolerance, const D
 }
 
 // Inside the tie band of one task vector: as many elements differ from the base as in the peer's output.
-void check_kept(const std::string& name, const GoldenTensor& ours, const GoldenTensor& theirs, const GoldenTensor& base,
-                const std::vector<double>& band) {
+void check_kept(const std::string& name, const GoldenTensor& ours, const GoldenTensor& theirs,
+                const GoldenTensor& base, const std::vector<double>& band) {
   size_t mine = 0, peers = 0;
   for (size_t i = 0; i < band.size(); ++i) {
     if (band[i] == 0) continue;
@@ -73,12 +77,16 @@ void check_kept(const std::string& name, const GoldenTensor& ours, const GoldenT
 }
 
 void compare_case(const std::string& root, const Json& entry, const std::string& out) {
-  std::string folder = root + "/cases/" + entry["case"].as_string(), tolerance = entry["tolerance"].as_string();
-  GoldenTensors ours = load_golden(out), theirs = load_golden(folder + "/merged"), band = load_golden(folder + "/tie_band.safetensors");
+  std::string folder = root + "/cases/" + entry["case"].as_string(),
+              tolerance = entry["tolerance"].as_string();
+  GoldenTensors ours = load_golden(out), theirs = load_golden(folder + "/merged"),
+                band = load_golden(folder + "/tie_band.safetensors");
   const Json& unstable = entry["tensors_where_the_peer_itself_is_far_from_the_ideal_relative_rms"];
   std::string config = *read_file(folder + "/config.yml");
   bool single = config.find("tuned-b") == std::string::npos && !band.empty();
-  GoldenTensors base = single ? load_golden(root + "/inputs/base-" + (config.find("bfloat16") != std::string::npos ? "bf16" : "f32")) : GoldenTensors{};
+  GoldenTensors base = single ? load_golden(root + "/inputs/base-" +
+                                            (config.find("bfloat16") != std::string::npos ? "bf16" : "f32"))
+                              : GoldenTensors{};
   ASSERT_EQ(ours.size(), theirs.size());
   size_t off_by_one = 0, elements = 0;
   for (const auto& [name, theirs_tensor] : theirs) {
@@ -93,7 +101,8 @@ void compare_case(const std::string& root, const Json& entry, const std::string&
     elements += d.elements;
   }
   if (tolerance.find("ulp on at most") != std::string::npos) {
-    EXPECT_LE(static_cast<double>(off_by_one), number_after(tolerance, "at most ") / 100 * static_cast<double>(elements));
+    EXPECT_LE(static_cast<double>(off_by_one),
+              number_after(tolerance, "at most ") / 100 * static_cast<double>(elements));
   }
 }
 
@@ -114,7 +123,9 @@ void run_cases(const std::string& root, bool tokenizers) {
     if (by_token != tokenizers || statistical) continue;
     SCOPED_TRACE(name);
     TemporaryFolder folder;
-    auto report = merge(golden_options(root, "cases/" + name + "/config.yml", entry["command"].as_string(), folder.file("out")), peer_mode());
+    auto report = merge(golden_options(root, "cases/" + name + "/config.yml", entry["command"].as_string(),
+                                       folder.file("out")),
+                        peer_mode());
     ASSERT_TRUE(report.ok()) << name << ": " << report.error().paragraph();
     compare_case(root, entry, folder.file("out"));
   }
@@ -123,7 +134,8 @@ void run_cases(const std::string& root, bool tokenizers) {
 TEST(MergePeer, CopiedCases) { run_cases(source_path("tests/parity/merging/data"), false); }
 
 TEST(MergePeer, AllCases) {
-  if (!have_shared()) GTEST_SKIP() << "the larger references are not there; CopiedCases covers the main methods";
+  if (!have_shared())
+    GTEST_SKIP() << "the larger references are not there; CopiedCases covers the main methods";
   run_cases(shared_path("golden/merge"), false);
 }
 
@@ -132,19 +144,23 @@ std::map<std::string, int64_t> token_ids(const std::string& folder) {
   std::map<std::string, int64_t> ids;
   auto tokenizer = read_json_file(folder + "/tokenizer.json", {.reject_duplicate_keys = false});
   EXPECT_TRUE(tokenizer.ok());
-  for (const Json::Member& member : (*tokenizer)["model"]["vocab"].members()) ids[member.first] = member.second.as_int();
-  for (const Json& entry : (*tokenizer)["added_tokens"].items()) ids[entry["content"].as_string()] = entry["id"].as_int();
+  for (const Json::Member& member : (*tokenizer)["model"]["vocab"].members())
+    ids[member.first] = member.second.as_int();
+  for (const Json& entry : (*tokenizer)["added_tokens"].items())
+    ids[entry["content"].as_string()] = entry["id"].as_int();
   return ids;
 }
 
 // Rows by token string (ids of added tokens vary between runs of the peer), padding rows in order.
 void compare_rows(const std::string& name, const GoldenTensor& ours, const GoldenTensor& theirs,
-                  const std::map<std::string, int64_t>& our_ids, const std::map<std::string, int64_t>& their_ids) {
+                  const std::map<std::string, int64_t>& our_ids,
+                  const std::map<std::string, int64_t>& their_ids) {
   ASSERT_EQ(ours.shape, theirs.shape) << name;
   int64_t width = ours.shape[1];
   auto row = [&](int64_t a, int64_t b, const std::string& token) {
     for (int64_t i = 0; i < width; ++i) {
-      double x = ours.values[static_cast<size_t>(a * width + i)], y = theirs.values[static_cast<size_t>(b * width + i)];
+      double x = ours.values[static_cast<size_t>(a * width + i)],
+             y = theirs.values[static_cast<size_t>(b * width + i)];
       double bound = ours.dtype == DType::f32 ? 1e-6 : std::max(ulp_of(x, ours.dtype), ulp_of(y, ours.dtype));
       ASSERT_LE(std::abs(x - y), bound) << name << " row of " << token;
     }
@@ -153,7 +169,8 @@ void compare_rows(const std::string& name, const GoldenTensor& ours, const Golde
     ASSERT_TRUE(our_ids.contains(token)) << token;
     row(our_ids.at(token), id, token);
   }
-  for (int64_t id = static_cast<int64_t>(their_ids.size()); id < theirs.shape[0]; ++id) row(id, id, "padding");
+  for (int64_t id = static_cast<int64_t>(their_ids.size()); id < theirs.shape[0]; ++id)
+    row(id, id, "padding");
 }
 
 TEST(MergePeer, Tokenizers) {
@@ -167,11 +184,14 @@ TEST(MergePeer, Tokenizers) {
     SCOPED_TRACE(name);
     TemporaryFolder folder;
     std::string out = folder.file("out");
-    auto report = merge(golden_options(root, "cases/" + name + "/config.yml", entry["command"].as_string(), out), peer_mode());
+    auto report =
+        merge(golden_options(root, "cases/" + name + "/config.yml", entry["command"].as_string(), out),
+              peer_mode());
     ASSERT_TRUE(report.ok()) << report.error().paragraph();
     auto our_ids = token_ids(out), their_ids = token_ids(merged);
     EXPECT_EQ(our_ids.size(), their_ids.size());
-    EXPECT_EQ((*read_json_file(out + "/config.json"))["vocab_size"], (*read_json_file(merged + "/config.json"))["vocab_size"]);
+    EXPECT_EQ((*read_json_file(out + "/config.json"))["vocab_size"],
+              (*read_json_file(merged + "/config.json"))["vocab_size"]);
     GoldenTensors ours = load_golden(out), theirs = load_golden(merged);
     ASSERT_EQ(ours.size(), theirs.size());
     for (const auto& [tensor, values] : theirs) {

@@ -23,7 +23,8 @@ TEST_P(GreedyGeneration, TokensOfTransformers) {
   std::string folder = shared_path(std::string("golden/model/") + GetParam());
   auto model = Model::load(folder + "/hf");
   ASSERT_TRUE(model) << model.error().paragraph();
-  auto inputs = read_json_file(folder + "/inputs.json"), golden = read_json_file(folder + "/greedy_generation.json");
+  auto inputs = read_json_file(folder + "/inputs.json"),
+       golden = read_json_file(folder + "/greedy_generation.json");
   ASSERT_TRUE(inputs && golden);
   GenerateOptions options;
   options.max_tokens = (*golden)["new_tokens_per_prompt"].as_int();
@@ -38,7 +39,8 @@ TEST_P(GreedyGeneration, TokensOfTransformers) {
 
 INSTANTIATE_TEST_SUITE_P(Models, GreedyGeneration,
                          ::testing::Values("llama3_rope_scaling_gqa_bf16", "llama_attention_and_mlp_bias_f32",
-                                           "mistral_gqa_window24_f32", "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards",
+                                           "mistral_gqa_window24_f32",
+                                           "mistral_mqa_headdim16_tied_theta1e6_bf16_3shards",
                                            "mistral_window7_headdim32_f16"));
 
 TEST(Stories260k, TwoHundredGreedySteps) {
@@ -52,7 +54,8 @@ TEST(Stories260k, TwoHundredGreedySteps) {
   options.max_tokens = static_cast<int64_t>(expected.size()) - 1;
   GenerationSession session(**model);
   std::string streamed;
-  auto made = session.generate((*model)->tokenizer()->encode(""), options, [&](std::string_view part) { streamed += part; });
+  auto made = session.generate((*model)->tokenizer()->encode(""), options,
+                               [&](std::string_view part) { streamed += part; });
   ASSERT_TRUE(made) << made.error().paragraph();
   expected.erase(expected.begin());
   EXPECT_EQ(made->ids, expected);

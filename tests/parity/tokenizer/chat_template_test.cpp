@@ -38,8 +38,10 @@ TEST_P(ChatTemplates, RendersAsTransformers) {
     tokenizer.bos = line["bos_token"].as_string();
     tokenizer.eos = line["eos_token"].as_string();
     ChatOptions options;
-    if (line.contains("continue_final_message")) options.continue_final_message = line["continue_final_message"].as_bool();
-    if (line.contains("add_generation_prompt")) options.add_generation_prompt = line["add_generation_prompt"].as_bool();
+    if (line.contains("continue_final_message"))
+      options.continue_final_message = line["continue_final_message"].as_bool();
+    if (line.contains("add_generation_prompt"))
+      options.add_generation_prompt = line["add_generation_prompt"].as_bool();
     auto text = tokenizer.render_chat(line["messages"], options);
     if (line.contains("error")) {
       ASSERT_FALSE(text) << line.dump();

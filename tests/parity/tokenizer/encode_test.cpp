@@ -35,14 +35,16 @@ TEST(SentencePiece, MistralV1Model) {
   auto tokenizer = load_or_fail(shared_path("data/tokenizers/mistral_v1/tokenizer.model"));
   ASSERT_TRUE(tokenizer);
   EXPECT_EQ(tokenizer->vocabulary_size(), 32000);
-  check_sentencepiece(*tokenizer, shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"));
+  check_sentencepiece(*tokenizer,
+                      shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"));
 }
 
 TEST(SentencePiece, MistralV1Json) {
   REQUIRE_SHARED();
   auto tokenizer = load_or_fail(shared_path("data/tokenizers/mistral_v1"));
   ASSERT_TRUE(tokenizer);
-  check_sentencepiece(*tokenizer, shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"));
+  check_sentencepiece(*tokenizer,
+                      shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"));
 }
 
 TEST(SentencePiece, MistralV3Model) {
@@ -50,14 +52,16 @@ TEST(SentencePiece, MistralV3Model) {
   auto tokenizer = load_or_fail(shared_path("data/tokenizers/mistral_v3"));
   ASSERT_TRUE(tokenizer);
   EXPECT_EQ(tokenizer->vocabulary_size(), 32768);
-  check_sentencepiece(*tokenizer, shared_path("data/tokenizers/mistral_v3/golden_sentencepiece_0.1.97.jsonl"));
+  check_sentencepiece(*tokenizer,
+                      shared_path("data/tokenizers/mistral_v3/golden_sentencepiece_0.1.97.jsonl"));
 }
 
 TEST(SentencePiece, PublishedVectors) {
   REQUIRE_SHARED();
   auto vectors = read_json_file(shared_path("data/tokenizers/mistral_v1/vectors_mistral-tokenizer-js.json"));
   ASSERT_TRUE(vectors);
-  for (const char* name : {"data/tokenizers/mistral_v1/tokenizer.model", "data/tokenizers/mistral_v1/tokenizer.json"}) {
+  for (const char* name :
+       {"data/tokenizers/mistral_v1/tokenizer.model", "data/tokenizers/mistral_v1/tokenizer.json"}) {
     auto tokenizer = load_or_fail(shared_path(name));
     ASSERT_TRUE(tokenizer);
     for (const Json& line : vectors->items()) {
@@ -77,12 +81,14 @@ TEST(SentencePiece, StoriesModelEqualsItsJson) {
   ASSERT_TRUE(story && ids);
   auto expected = ids_of(*ids);
   EXPECT_EQ(json->decode(expected, true).substr(0, story->size()), *story);
-  for (const char* text : {"", " ", "Once upon a time", "  two  spaces", "39 °C, π ≈ 3.14\n\ttabs", "<s>literal</s>"}) {
+  for (const char* text :
+       {"", " ", "Once upon a time", "  two  spaces", "39 °C, π ≈ 3.14\n\ttabs", "<s>literal</s>"}) {
     EXPECT_EQ(model->encode(text), json->encode(text)) << text;
     EXPECT_EQ(json->decode(json->encode(text), true), text);
   }
   if (!testing::have_shared()) return;
-  for (const Json& line : read_lines(shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"))) {
+  for (const Json& line :
+       read_lines(shared_path("data/tokenizers/mistral_v1/golden_sentencepiece_0.1.97.jsonl"))) {
     const std::string& text = line["text"].as_string();
     ASSERT_EQ(model->encode(text), json->encode(text)) << text;
     ASSERT_EQ(model->decode(model->encode(text)), json->decode(json->encode(text)));
@@ -104,11 +110,13 @@ TEST(Tokenizers, MistralV1Offsets) {
     ASSERT_EQ(encoding.offsets, offsets_of(line["offsets_in_characters"])) << text;
     ASSERT_EQ(tokenizer->encode(text, {.add_special = false, .parse_special = true}),
               ids_of(line["ids_without_added_bos"]));
-    const Json& plain = line.contains("ids_special_strings_as_plain_text") ? line["ids_special_strings_as_plain_text"]
-                                                                           : line["ids"];
+    const Json& plain = line.contains("ids_special_strings_as_plain_text")
+                            ? line["ids_special_strings_as_plain_text"]
+                            : line["ids"];
     ASSERT_EQ(tokenizer->encode(text), ids_of(plain)) << text;
     ASSERT_EQ(tokenizer->decode(ids), line["decoded"].as_string());
-    const Json& skipped = line.contains("decoded_skip_special_tokens") ? line["decoded_skip_special_tokens"] : line["decoded"];
+    const Json& skipped =
+        line.contains("decoded_skip_special_tokens") ? line["decoded_skip_special_tokens"] : line["decoded"];
     ASSERT_EQ(tokenizer->decode(ids, true), skipped.as_string());
     const Json& tokens = line["tokens"];
     const Json& mask = line["special_tokens_mask"];
@@ -126,7 +134,8 @@ TEST(Tokenizers, MistralV1Pairs) {
   auto tokenizer = load_or_fail(shared_path("data/tokenizers/mistral_v1/tokenizer.json"));
   ASSERT_TRUE(tokenizer);
   for (const Json& line : read_lines(shared_path("golden/tokenizer/mistral_v1_pairs.jsonl"))) {
-    Encoding pair = tokenizer->encode_pair(line["text"].as_string(), line["pair"].as_string(), {.parse_special = true});
+    Encoding pair =
+        tokenizer->encode_pair(line["text"].as_string(), line["pair"].as_string(), {.parse_special = true});
     EXPECT_EQ(pair.ids, ids_of(line["ids"])) << line.dump();
     EXPECT_EQ(pair.type_ids, ids_of(line["type_ids"])) << line.dump();
     EXPECT_EQ(pair.offsets, offsets_of(line["offsets_in_characters"])) << line.dump();
@@ -179,17 +188,20 @@ TEST(Tokenizers, SmolLm2) {
     const std::string& text = line["text"].as_string();
     auto ids = ids_of(line["ids"]);
     ASSERT_EQ(tokenizer->encode(text, {.parse_special = true}), ids) << text;
-    const Json& plain = line.contains("ids_special_strings_as_plain_text") ? line["ids_special_strings_as_plain_text"]
-                                                                           : line["ids"];
+    const Json& plain = line.contains("ids_special_strings_as_plain_text")
+                            ? line["ids_special_strings_as_plain_text"]
+                            : line["ids"];
     ASSERT_EQ(tokenizer->encode(text), ids_of(plain)) << text;
     Encoding encoding = tokenizer->encode_with_offsets(text, {.parse_special = true});
     ASSERT_EQ(encoding.ids, ids);
     if (line.contains("offsets")) {
       ASSERT_EQ(encoding.offsets, offsets_of(line["offsets"])) << text;
     }
-    for (size_t i = 0; i < ids.size(); ++i) ASSERT_EQ(tokenizer->token_text(ids[i]), line["tokens"][i].as_string());
+    for (size_t i = 0; i < ids.size(); ++i)
+      ASSERT_EQ(tokenizer->token_text(ids[i]), line["tokens"][i].as_string());
     ASSERT_EQ(tokenizer->decode(ids), line["decoded"].as_string());
-    const Json& skipped = line.contains("decoded_skip_special_tokens") ? line["decoded_skip_special_tokens"] : line["decoded"];
+    const Json& skipped =
+        line.contains("decoded_skip_special_tokens") ? line["decoded_skip_special_tokens"] : line["decoded"];
     ASSERT_EQ(tokenizer->decode(ids, true), skipped.as_string());
   }
 }
@@ -202,7 +214,8 @@ TEST(Tokenizers, SmolLm2FromGgufMetadata) {
   const Json& vocabulary = (*json)["model"]["vocab"];
   std::vector<Json> tokens(vocabulary.size()), types(vocabulary.size(), Json(1));
   for (const auto& [text, id] : vocabulary.members()) tokens[static_cast<size_t>(id.as_int())] = Json(text);
-  for (const Json& added : (*json)["added_tokens"].items()) types[static_cast<size_t>(added["id"].as_int())] = Json(3);
+  for (const Json& added : (*json)["added_tokens"].items())
+    types[static_cast<size_t>(added["id"].as_int())] = Json(3);
   std::vector<Json> merges;
   for (const Json& merge : (*json)["model"]["merges"].items()) {
     merges.emplace_back(merge[0].as_string() + " " + merge[1].as_string());
@@ -224,7 +237,8 @@ TEST(Tokenizers, SmolLm2FromGgufMetadata) {
   for (const Json& line : read_lines(shared_path("golden/tokenizer/smollm2_encode.jsonl"))) {
     const std::string& text = line["text"].as_string();
     ASSERT_EQ((*smollm)->encode(text, {.parse_special = true}), ids_of(line["ids"])) << text;
-    const Json& without = line.contains("ids_without_digits_step") ? line["ids_without_digits_step"] : line["ids"];
+    const Json& without =
+        line.contains("ids_without_digits_step") ? line["ids_without_digits_step"] : line["ids"];
     different += line.contains("ids_without_digits_step");
     ASSERT_EQ((*gpt2)->encode(text, {.parse_special = true}), ids_of(without)) << text;
   }
