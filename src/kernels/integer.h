@@ -31,22 +31,20 @@ struct IntegerStrip {
   const float* a_scale = nullptr;
   const int32_t* a_sum = nullptr;
   int64_t a_tile = 0, a_scale_tile = 0;
-  // Weights: two panels (the second may be missing: columns <= 16), bytes from panel to panel.
+  // Weights.
   CodeForm form = CodeForm::bytes;
   bool wide = true;  // codes may exceed 127
   const uint8_t* table = nullptr;
   const uint8_t* w = nullptr;
-  int64_t w_panel = 0;
   int32_t zero = 0;
-  const float* scale = nullptr;   // [panel][groups][16], floats from panel to panel: scale_panel
+  const float* scale = nullptr;   // [groups][kIntegerColumns]
   const float* offset = nullptr;  // the same, or none
-  int64_t scale_panel = 0;
-  float* y = nullptr;  // [rows][y_row]
+  float* y = nullptr;             // [rows][y_row]
   int64_t y_row = 0, columns = 0;
   bool accumulate = false;  // y continues (it holds the groups before these)
 };
 
-// Weights as float32 panels [inputs][16] for exact arithmetic.
+// Weights of half a strip as a float32 panel [inputs][16], for exact arithmetic.
 enum class DecodeRule : uint8_t {
   affine,   // fma(u, S, B)
   lookup,   // values[u] · S
@@ -58,8 +56,8 @@ struct IntegerDecode {
   CodeForm form = CodeForm::bytes;
   DecodeRule rule = DecodeRule::affine;
   DecodeRounding rounding = DecodeRounding::none;
-  const uint8_t* w = nullptr;     // one panel
-  const float* scale = nullptr;   // [groups][16]
+  const uint8_t* w = nullptr;     // the strip's; its second half is 64 bytes further
+  const float* scale = nullptr;   // [groups][kIntegerColumns]; the second half's are 16 floats further
   const float* offset = nullptr;  // the same; affine only
   const float* values = nullptr;  // [16], lookup only
   float factor = 1;               // product only
@@ -69,7 +67,7 @@ struct IntegerDecode {
 struct IntegerKernels {
   void (*product)(const IntegerStrip&);
   void (*decode)(const IntegerDecode&);
-  // Nibbles or table codes of one panel → bytes, inputs a multiple of 8.
+  // Nibbles or table codes of a strip → bytes, inputs a multiple of 8.
   void (*unpack)(CodeForm form, int64_t inputs, const uint8_t* table, const uint8_t* w, uint8_t* out);
   // One tile: rows <= kIntegerRows of x (elements from row to row: stride), `inputs` of them, of which the
   // last group may be short; missing rows and inputs become zeros. Per row and group: s = max|x| / 127,

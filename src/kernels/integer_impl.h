@@ -14,10 +14,10 @@ namespace {
 constexpr int kPanel = 16;
 constexpr int kRows = kIntegerRows;
 
-// Eight inputs of one panel as two Codes: inputs 0..3 and 4..7.
+// Eight inputs of 16 outputs as two Codes: inputs 0..3 and 4..7.
 template <CodeForm form, bool wide>
 struct Reader {
-  static constexpr int64_t kBytes = form == CodeForm::bytes ? 128 : 64;
+  static constexpr int64_t kBytes = form == CodeForm::bytes ? 256 : 128;  // of a strip
   Codes table;
   explicit Reader(const uint8_t* values) : table(form == CodeForm::lookup ? load_table(values) : Codes{}) {}
   inline Codes adjust(Codes c) const {
@@ -27,7 +27,7 @@ struct Reader {
   inline void read(const uint8_t* w, Codes& first, Codes& second) const {
     if constexpr (form == CodeForm::bytes) {
       first = adjust(load_codes(w));
-      second = adjust(load_codes(w + 64));
+      second = adjust(load_codes(w + 128));
     } else {
       Codes raw = load_codes(w);
       first = low_nibbles(raw);
@@ -40,15 +40,22 @@ struct Reader {
   }
 };
 
-// R rows × NP panels of one tile; sums over all groups go on in acc [R][NP·16].
+// Few rows wait for memory: lines some thousand bytes ahead.
+template <int64_t bytes>
+inline void prefetch_strip(const uint8_t* w) {
+  for (int64_t i = 0; i < bytes; i += 64) prefetch(w + 4096 + i);
+}
+
+// R rows × NP panels of 16 of one tile; acc [R][NP·16] holds the sums of the groups before, or nothing yet
+// when it is fresh.
 template <int R, int NP, CodeForm form, bool wide>
 [[gnu::noinline]] void tile(const IntegerStrip& t, const int8_t* a, const float* a_scale,
                             const int32_t* a_sum, const uint8_t* w, const float* scale, const float* offset,
-                            float* acc) {
+                            float* acc, bool fresh) {
   const Reader<form, wide> reader(t.table);
   // The sums start from what turns Σ u·a into Σ (u − zero)·a; with an offset B the zero is part of B.
   const int32_t zero = (wide ? kWideOffset : 0) - (offset ? 0 : t.zero);
-  const int64_t steps = t.group / 8, w_panel = t.w_panel;
+  const int64_t steps = t.group / 8;
   for (int64_t g = 0; g < t.groups; ++g) {
     Ints sums[R][NP];
 #pragma GCC unroll 8
@@ -59,10 +66,10 @@ template <int R, int NP, CodeForm form, bool wide>
     }
     for (int64_t i = 0; i < steps; ++i) {
       Codes first[NP], second[NP];
+      if constexpr (R <= 3) prefetch_strip<Reader<form, wide>::kBytes>(w);
 #pragma GCC unroll 4
       for (int p = 0; p < NP; ++p) {
-        reader.read(w + p * w_panel, first[p], second[p]);
-        if constexpr (R <= 2) prefetch(w + p * w_panel + 2048);
+        reader.read(w + p * 64, first[p], second[p]);
       }
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
@@ -81,18 +88,20 @@ template <int R, int NP, CodeForm form, bool wide>
     }
 #pragma GCC unroll 4
     for (int p = 0; p < NP; ++p) {
-      Lanes s = load(scale + p * t.scale_panel);
+      Lanes s = load(scale + p * kPanel);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         float* out = acc + (r * NP + p) * kPanel;
-        Lanes sum = fma(mul(to_float(sums[r][p]), s), set1(a_scale[r]), load(out));
+        Lanes before = fresh ? set1(0.0f) : load(out);
+        Lanes sum = fma(mul(to_float(sums[r][p]), s), set1(a_scale[r]), before);
         if (offset)
-          sum = fma(load(offset + p * t.scale_panel), set1(a_scale[r] * static_cast<float>(a_sum[r])), sum);
+          sum = fma(load(offset + p * kPanel), set1(a_scale[r] * static_cast<float>(a_sum[r])), sum);
         store(out, sum);
       }
     }
-    scale += kPanel;
-    if (offset) offset += kPanel;
+    scale += kIntegerColumns;
+    if (offset) offset += kIntegerColumns;
+    fresh = false;
     a_scale += kRows;
     a_sum += kRows;
   }
@@ -103,26 +112,31 @@ inline void tile_columns(const IntegerStrip& t, int64_t row, int first_panel) {
   const int64_t index = row / kRows;
   const int64_t column = first_panel * kPanel;
   const int64_t columns = t.columns - column < NP * kPanel ? t.columns - column : NP * kPanel;
-  alignas(64) float acc[R * NP * kPanel];
+  const bool whole = columns == NP * kPanel;
   float* y = t.y + row * t.y_row + column;
-  for (int r = 0; r < R; ++r) {
-    for (int64_t j = 0; j < NP * kPanel; ++j) {
-      acc[r * NP * kPanel + j] = t.accumulate && j < columns ? y[r * t.y_row + j] : 0.0f;
+  // The sums go on in a place of their own: rows of y often lie at the same offsets of a page, where loads
+  // wait for stores they only seem to depend on.
+  alignas(64) float sums[R * NP * kPanel];
+  if (t.accumulate) {
+    for (int r = 0; r < R; ++r) {
+      for (int p = 0; p < NP; ++p) {
+        const int64_t left = columns - p * kPanel;
+        store(sums + (r * NP + p) * kPanel,
+              left > 0 ? load_part(y + r * t.y_row + p * kPanel, left) : set1(0.0f));
+      }
     }
   }
   tile<R, NP, form, wide>(t, t.a + index * t.a_tile, t.a_scale + index * t.a_scale_tile,
-                          t.a_sum + index * t.a_scale_tile, t.w + first_panel * t.w_panel,
-                          t.scale + first_panel * t.scale_panel,
-                          t.offset ? t.offset + first_panel * t.scale_panel : nullptr, acc);
-  if (columns == NP * kPanel) {
+                          t.a_sum + index * t.a_scale_tile, t.w + first_panel * 64, t.scale + column,
+                          t.offset ? t.offset + column : nullptr, sums, !t.accumulate);
+  if (whole) {
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-      for (int p = 0; p < NP; ++p) store(y + r * t.y_row + p * kPanel, load(acc + (r * NP + p) * kPanel));
+      for (int p = 0; p < NP; ++p) store(y + r * t.y_row + p * kPanel, load(sums + (r * NP + p) * kPanel));
     }
-  } else {
-    for (int r = 0; r < R; ++r) {
-      for (int64_t j = 0; j < columns; ++j) y[r * t.y_row + j] = acc[r * NP * kPanel + j];
-    }
+    return;
+  }
+  for (int r = 0; r < R; ++r) {
+    for (int64_t j = 0; j < columns; ++j) y[r * t.y_row + j] = sums[r * NP * kPanel + j];
   }
 }
 
@@ -165,16 +179,18 @@ void product(const IntegerStrip& t) {
   }
 }
 
-inline void unpack(CodeForm form, int64_t inputs, const uint8_t* table, const uint8_t* w, uint8_t* out) {
+void unpack(CodeForm form, int64_t inputs, const uint8_t* table, const uint8_t* w, uint8_t* out) {
   const bool look = form == CodeForm::lookup;
   const Codes values = look ? load_table(table) : Codes{};
   for (int64_t i = 0; i < inputs; i += 8) {
-    Codes raw = load_codes(w);
-    Codes first = low_nibbles(raw), second = high_nibbles(raw);
-    store_codes(out, look ? look_up(values, first) : first);
-    store_codes(out + 64, look ? look_up(values, second) : second);
-    w += 64;
-    out += 128;
+    for (int half = 0; half < 128; half += 64) {
+      Codes raw = load_codes(w + half);
+      Codes first = low_nibbles(raw), second = high_nibbles(raw);
+      store_codes(out + half, look ? look_up(values, first) : first);
+      store_codes(out + 128 + half, look ? look_up(values, second) : second);
+    }
+    w += 128;
+    out += 256;
   }
 }
 
@@ -198,18 +214,13 @@ void decode_rule(const IntegerDecode& d) {
   const uint8_t* w = d.w;
   float* out = d.out;
   for (int64_t g = 0; g < d.groups; ++g) {
-    const Lanes scale = load(d.scale + g * kPanel);
-    const Lanes offset = rule == DecodeRule::affine && d.offset ? load(d.offset + g * kPanel) : set1(0.0f);
+    const Lanes scale = load(d.scale + g * kIntegerColumns);
+    const Lanes offset =
+        rule == DecodeRule::affine && d.offset ? load(d.offset + g * kIntegerColumns) : set1(0.0f);
     for (int64_t i = 0; i < d.group; i += 4) {
-      Codes codes;
-      if (d.form == CodeForm::bytes) {
-        codes = load_codes(w);
-        w += 64;
-      } else {
-        codes = load_codes(w);
-        codes = i % 8 == 0 ? low_nibbles(codes) : high_nibbles(codes);
-        if (i % 8 != 0) w += 64;
-      }
+      Codes codes = load_codes(w);
+      if (d.form != CodeForm::bytes) codes = i % 8 == 0 ? low_nibbles(codes) : high_nibbles(codes);
+      if (d.form == CodeForm::bytes || i % 8 != 0) w += 128;
       store(out, decoded<rule>(d, byte_of<0>(codes), scale, offset));
       store(out + kPanel, decoded<rule>(d, byte_of<1>(codes), scale, offset));
       store(out + 2 * kPanel, decoded<rule>(d, byte_of<2>(codes), scale, offset));

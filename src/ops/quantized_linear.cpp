@@ -42,25 +42,27 @@ struct Call {
 
 // ---------------------------------------------------------------- exact
 
-// The decoded weights of one panel, inputs [begin, begin + count), as [count][16]; begin and kSumBlock are
-// multiples of the sum group. S and B go through slot b.
-void decode_panel(const QuantizedWeights& weight, int64_t panel, int64_t begin, int64_t count, float* out) {
-  const int64_t size = weight.sum_group(), first = begin / size, groups = (count + size - 1) / size;
-  float* scale = scratch(ScratchSlot::b, 2 * groups * kLanes);
+// The decoded weights of 16 outputs from `column` on, inputs [begin, begin + count), as [count][16]; begin
+// and kSumBlock are multiples of the sum group. S and B go through slot b.
+void decode_panel(const QuantizedWeights& weight, int64_t column, int64_t begin, int64_t count, float* out) {
+  const int64_t size = weight.sum_group(), groups = (count + size - 1) / size;
+  const int64_t strip = column / kIntegerColumns, half = column % kIntegerColumns;
+  const bool affine = weight.form().rule == DecodeRule::affine;
+  float* scale = scratch(ScratchSlot::b, 2 * groups * kIntegerColumns);
+  float* offset = affine ? scale + groups * kIntegerColumns : nullptr;
+  weight.expand(strip, begin / size, groups, false, scale, offset);
   IntegerDecode d;
   d.groups = groups;
   d.group = size;
   d.form = weight.code_form() == CodeForm::lookup ? CodeForm::nibbles : weight.code_form();
   d.rule = weight.form().rule;
   d.rounding = weight.form().rounding;
-  d.w = weight.panel(panel) + begin * kLanes * weight.form().bits / 8;
-  d.scale = scale;
-  d.offset = d.rule == DecodeRule::affine ? scale + groups * kLanes : nullptr;
+  d.w = weight.strip(strip) + begin * kIntegerColumns * weight.form().bits / 8 + half * 4;
+  d.scale = scale + half;
+  d.offset = affine ? offset + half : nullptr;
   d.values = weight.form().values.data();
   d.factor = weight.form().factor;
   d.out = out;
-  weight.expand(panel, first, groups, false, scale,
-                d.rule == DecodeRule::affine ? scale + groups * kLanes : nullptr);
   kernels().integer->decode(d);
 }
 
@@ -79,7 +81,7 @@ void exact_block(const Call& call, int64_t row, int64_t rows, int64_t column, in
   for (int64_t begin = 0; begin < k; begin += kSumBlock) {
     g.k = std::min(kSumBlock, k - begin);
     for (int64_t p = 0; p < panels; ++p)
-      decode_panel(call.weight, column / kLanes + p, begin, g.k, wide + p * g.b_panel);
+      decode_panel(call.weight, column + p * kLanes, begin, g.k, wide + p * g.b_panel);
     g.a = call.x + row * call.x_stride + begin;
     g.accumulate = call.accumulate || begin > 0;
     kernels().products->f32(g);
@@ -128,7 +130,6 @@ void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t row
   const int64_t size = weight.sum_group(), tile = row / kIntegerRows;
   const bool unpack = rows > kFewRows && weight.code_form() != CodeForm::bytes;
   const int64_t block = std::max<int64_t>(1, (rows > kFewRows ? kManyRowsInputs : kFewRowsInputs) / size);
-  const int64_t first_panel = strip * kIntegerColumns / kLanes;
   IntegerStrip t;
   t.rows = rows;
   t.group = size;
@@ -141,30 +142,19 @@ void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t row
   t.y = call.y + row * call.y_stride + strip * kIntegerColumns;
   t.y_row = call.y_stride;
   t.columns = std::min<int64_t>(kIntegerColumns, weight.outputs() - strip * kIntegerColumns);
-  const int64_t panels = (t.columns + kLanes - 1) / kLanes;
   for (int64_t g = 0; g < a.groups; g += block) {
     t.groups = std::min(block, a.groups - g);
-    t.scale_panel = t.groups * kLanes;
-    float* scale = scratch(ScratchSlot::b, 4 * t.scale_panel);
-    float* offset = weight.has_offsets() ? scale + 2 * t.scale_panel : nullptr;
+    const int64_t begin = g * size, inputs = t.groups * size;
+    float* scale = scratch(ScratchSlot::b, 2 * t.groups * kIntegerColumns);
+    float* offset = weight.has_offsets() ? scale + t.groups * kIntegerColumns : nullptr;
+    weight.expand(strip, g, t.groups, true, scale, offset);
     t.scale = scale;
     t.offset = offset;
-    const int64_t begin = g * size, inputs = t.groups * size;
-    const uint8_t* codes = weight.panel(first_panel) + begin * kLanes * weight.form().bits / 8;
-    t.w = codes;
-    t.w_panel = weight.panel_bytes();
-    auto* bytes =
-        unpack ? reinterpret_cast<uint8_t*>(scratch(ScratchSlot::a, 2 * inputs * kLanes / 4)) : nullptr;
-    for (int64_t p = 0; p < panels; ++p) {
-      weight.expand(first_panel + p, g, t.groups, true, scale + p * t.scale_panel,
-                    offset ? offset + p * t.scale_panel : nullptr);
-      if (unpack)
-        kernels().integer->unpack(weight.code_form(), inputs, weight.table(),
-                                  codes + p * weight.panel_bytes(), bytes + p * inputs * kLanes);
-    }
+    t.w = weight.strip(strip) + begin * kIntegerColumns * weight.form().bits / 8;
     if (unpack) {
+      auto* bytes = reinterpret_cast<uint8_t*>(scratch(ScratchSlot::a, inputs * kIntegerColumns / 4));
+      kernels().integer->unpack(weight.code_form(), inputs, weight.table(), t.w, bytes);
       t.w = bytes;
-      t.w_panel = inputs * kLanes;
     }
     t.a = a.codes + tile * t.a_tile + begin * kIntegerRows;
     t.a_scale = a.scale + tile * t.a_scale_tile + g * kIntegerRows;
@@ -175,10 +165,11 @@ void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t row
   call.add_bias(row, rows, strip * kIntegerColumns, t.columns);
 }
 
-// Rows of one task: all of them while there are enough strips for the threads; at most about a thousand, so
-// that the activations stay in the shared cache.
-int64_t fast_row_chunk(int64_t rows, int64_t strips) {
-  int64_t chunks = (rows + 1023) / 1024;
+// Rows of one task: as many as keep about 4 MB of activations, which stay in the shared cache while strip
+// after strip is multiplied with them; fewer while there are not enough tasks for the threads.
+int64_t fast_row_chunk(int64_t rows, int64_t strips, int64_t inputs) {
+  const int64_t most = std::clamp<int64_t>((int64_t{4} << 20) / inputs, 96, 1024);
+  int64_t chunks = (rows + most - 1) / most;
   while (chunks * strips < 4 * thread_count() && rows / (chunks + 1) >= 16 * kIntegerRows) ++chunks;
   const int64_t size = (rows + chunks - 1) / chunks;
   return (size + kIntegerRows - 1) / kIntegerRows * kIntegerRows;
@@ -215,10 +206,10 @@ void linear_fast(const float* x, int64_t rows, const QuantizedWeights& weight, f
   const Call call(x, rows, weight, y, options);
   const Activations a = quantize_rows(call);
   const int64_t strips = (weight.outputs() + kIntegerColumns - 1) / kIntegerColumns;
-  const int64_t chunk = fast_row_chunk(rows, strips), chunks = (rows + chunk - 1) / chunk;
+  const int64_t chunk = fast_row_chunk(rows, strips, weight.inputs()), chunks = (rows + chunk - 1) / chunk;
   parallel_for(static_cast<size_t>(strips * chunks), [&](size_t task) {
-    const int64_t row = static_cast<int64_t>(task) % chunks * chunk;
-    fast_strip(call, a, row, std::min(chunk, rows - row), static_cast<int64_t>(task) / chunks);
+    const int64_t row = static_cast<int64_t>(task) / strips * chunk;
+    fast_strip(call, a, row, std::min(chunk, rows - row), static_cast<int64_t>(task) % strips);
   });
 }
 

@@ -31,21 +31,21 @@ void store_scale(Tensor& tensor, int64_t at, float value) {
   }
 }
 
-// Code `i` of lane `lane` in a panel (kernels/integer.h).
-uint8_t code_at(const uint8_t* panel, int bits, int64_t lane, int64_t i) {
-  if (bits == 8) return panel[i / 4 * 64 + lane * 4 + i % 4];
-  const uint8_t byte = panel[i / 8 * 64 + lane * 4 + i % 4];
+// Code `i` of lane `lane` in a strip (kernels/integer.h).
+uint8_t code_at(const uint8_t* strip, int bits, int64_t lane, int64_t i) {
+  if (bits == 8) return strip[i / 4 * 128 + lane * 4 + i % 4];
+  const uint8_t byte = strip[i / 8 * 128 + lane * 4 + i % 4];
   return i % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
 // One row of codes into its lane.
-void place_codes(const uint8_t* codes, int64_t count, int bits, int64_t lane, uint8_t* panel) {
+void place_codes(const uint8_t* codes, int64_t count, int bits, int64_t lane, uint8_t* strip) {
   if (bits == 8) {
-    for (int64_t i = 0; i < count; ++i) panel[i / 4 * 64 + lane * 4 + i % 4] = codes[i];
+    for (int64_t i = 0; i < count; ++i) strip[i / 4 * 128 + lane * 4 + i % 4] = codes[i];
     return;
   }
   for (int64_t i = 0; i < count; i += 8) {
-    uint8_t* out = panel + i / 8 * 64 + lane * 4;
+    uint8_t* out = strip + i / 8 * 128 + lane * 4;
     for (int64_t j = 0; j < 4; ++j) out[j] = static_cast<uint8_t>(codes[i + j] | codes[i + 4 + j] << 4);
   }
 }
@@ -65,61 +65,64 @@ CodeForm QuantizedWeights::code_form() const {
   return form_.rule == DecodeRule::lookup ? CodeForm::lookup : CodeForm::nibbles;
 }
 
-int64_t QuantizedWeights::panel_bytes() const { return sum_groups_ * sum_group_ * 16 * form_.bits / 8; }
+int64_t QuantizedWeights::strip_bytes() const {
+  return sum_groups_ * sum_group_ * kIntegerColumns * form_.bits / 8;
+}
 
 uint64_t QuantizedWeights::bytes() const {
   return codes_.bytes() + scales_.bytes() + offsets_.bytes() + sub_scales_.bytes() + sub_offsets_.bytes();
 }
 
 void QuantizedWeights::allocate() {
-  const int64_t panels = (outputs_ + 15) / 16;
+  const int64_t strips = (outputs_ + kIntegerColumns - 1) / kIntegerColumns;
   groups_ = groups_of(form_);
   sum_group_ = sum_group_of(form_);
   sum_groups_ = (form_.inputs + sum_group_ - 1) / sum_group_;
-  codes_ = Tensor::zeroed(DType::u8, {panels, panel_bytes()});
+  codes_ = Tensor::zeroed(DType::u8, {strips, strip_bytes()});
   const int64_t runs = form_.super > 0 ? (groups_ + form_.super - 1) / form_.super : groups_;
-  scales_ = Tensor::zeroed(form_.half_scales ? DType::f16 : DType::f32, {panels, runs, 16});
-  if (form_.offsets == OffsetKind::halves) offsets_ = Tensor::zeroed(DType::f16, {panels, runs, 16});
-  if (form_.super > 0) sub_scales_ = Tensor::zeroed(DType::u8, {panels, groups_, 16});
+  scales_ = Tensor::zeroed(form_.half_scales ? DType::f16 : DType::f32, {strips, runs, kIntegerColumns});
+  if (form_.offsets == OffsetKind::halves)
+    offsets_ = Tensor::zeroed(DType::f16, {strips, runs, kIntegerColumns});
+  if (form_.super > 0) sub_scales_ = Tensor::zeroed(DType::u8, {strips, groups_, kIntegerColumns});
   if (form_.offsets == OffsetKind::zeros || (form_.super > 0 && form_.offsets == OffsetKind::halves))
-    sub_offsets_ = Tensor::zeroed(DType::u8, {panels, groups_, 16});
+    sub_offsets_ = Tensor::zeroed(DType::u8, {strips, groups_, kIntegerColumns});
   for (size_t i = 0; i < 16; ++i) {
     const float value = std::clamp(form_.values[i], -1.0f, 1.0f);
     table_[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(value * 127.0f)) + 128);
   }
 }
 
-Status QuantizedWeights::fill_groups(int64_t panel, int64_t lane, std::span<const CodeGroup> groups) {
+Status QuantizedWeights::fill_groups(int64_t strip, int64_t lane, std::span<const CodeGroup> groups) {
   const int64_t run = std::max<int64_t>(form_.super, 1), runs = (groups_ + run - 1) / run;
   for (int64_t g = 0; g < groups_; ++g) {
     const CodeGroup& group = groups[static_cast<size_t>(g)];
     if (!std::isfinite(group.scale) || !std::isfinite(group.offset))
       return bad_input("the scale of group " + std::to_string(g) + " is NaN or infinite",
                        "The weights are damaged.");
-    const int64_t at = (panel * groups_ + g) * 16 + lane;
+    const int64_t at = (strip * groups_ + g) * kIntegerColumns + lane;
     if (!sub_scales_.empty()) sub_scales_.as<uint8_t>()[at] = static_cast<uint8_t>(group.sub_scale);
     if (!sub_offsets_.empty()) sub_offsets_.as<uint8_t>()[at] = static_cast<uint8_t>(group.sub_offset);
     if (g % run != 0) continue;
-    const int64_t run_at = (panel * runs + g / run) * 16 + lane;
+    const int64_t run_at = (strip * runs + g / run) * kIntegerColumns + lane;
     store_scale(scales_, run_at, group.scale);
     if (!offsets_.empty()) store_scale(offsets_, run_at, group.offset);
   }
   return {};
 }
 
-Status QuantizedWeights::fill_panel(std::span<const QuantizedRows> parts, int64_t panel) {
+Status QuantizedWeights::fill_strip(std::span<const QuantizedRows> parts, int64_t strip) {
   const int64_t inputs = sum_groups_ * sum_group_;
   std::vector<uint8_t> codes(static_cast<size_t>(inputs));
   std::vector<CodeGroup> groups(static_cast<size_t>(groups_));
-  uint8_t* out = codes_.as<uint8_t>() + panel * panel_bytes();
-  for (int64_t lane = 0; lane < 16 && panel * 16 + lane < outputs_; ++lane) {
-    int64_t row = panel * 16 + lane;
+  uint8_t* out = codes_.as<uint8_t>() + strip * strip_bytes();
+  for (int64_t lane = 0; lane < kIntegerColumns && strip * kIntegerColumns + lane < outputs_; ++lane) {
+    int64_t row = strip * kIntegerColumns + lane;
     size_t part = 0;
     while (row >= parts[part].outputs) row -= parts[part++].outputs;
     parts[part].codes(row, codes.data());
     place_codes(codes.data(), inputs, form_.bits, lane, out);
     parts[part].groups(row, groups.data());
-    BM_CHECK_OK(fill_groups(panel, lane, groups).in("row " + std::to_string(row)));
+    BM_CHECK_OK(fill_groups(strip, lane, groups).in("row " + std::to_string(row)));
   }
   return {};
 }
@@ -137,12 +140,13 @@ Result<QuantizedWeights> QuantizedWeights::pack(std::span<const QuantizedRows> p
   packed.allocate();
   std::mutex mutex;
   Status first;
-  parallel_for(static_cast<size_t>((packed.outputs_ + 15) / 16), [&](size_t panel) {
-    Status status = packed.fill_panel(parts, static_cast<int64_t>(panel));
-    if (status.ok()) return;
-    std::lock_guard lock(mutex);
-    if (first.ok()) first = std::move(status);
-  });
+  parallel_for(static_cast<size_t>((packed.outputs_ + kIntegerColumns - 1) / kIntegerColumns),
+               [&](size_t strip) {
+                 Status status = packed.fill_strip(parts, static_cast<int64_t>(strip));
+                 if (status.ok()) return;
+                 std::lock_guard lock(mutex);
+                 if (first.ok()) first = std::move(status);
+               });
   if (!first.ok()) return std::move(first).error();
   return packed;
 }
@@ -155,70 +159,73 @@ void QuantizedWeights::stored(const Tensor& values, int64_t at, int64_t count, f
   }
 }
 
-// Groups [first, first + count) of the file, [count][16].
-void QuantizedWeights::expand_groups(int64_t panel, int64_t first, int64_t count, float* scale,
+// Groups [first, first + count) of the file, [count][32].
+void QuantizedWeights::expand_groups(int64_t strip, int64_t first, int64_t count, float* scale,
                                      float* offset) const {
-  const int64_t at = (panel * groups_ + first) * 16;
+  const int64_t at = (strip * groups_ + first) * kIntegerColumns;
   if (form_.super == 0) {
-    stored(scales_, at, count * 16, scale);
+    stored(scales_, at, count * kIntegerColumns, scale);
     if (!offset) return;
-    if (form_.offsets == OffsetKind::halves) return stored(offsets_, at, count * 16, offset);
+    if (form_.offsets == OffsetKind::halves) return stored(offsets_, at, count * kIntegerColumns, offset);
     const auto zero = static_cast<float>(form_.zero);
     const uint8_t* zeros = form_.offsets == OffsetKind::zeros ? sub_offsets_.as<uint8_t>() + at : nullptr;
-    for (int64_t i = 0; i < count * 16; ++i)
+    for (int64_t i = 0; i < count * kIntegerColumns; ++i)
       offset[i] = -scale[i] * (zeros ? static_cast<float>(zeros[i]) : zero);
     return;
   }
   const int64_t runs = (groups_ + form_.super - 1) / form_.super;
-  float run_scale[16], run_offset[16];
-  for (int64_t g = first; g < first + count; ++g, scale += 16) {
-    const int64_t run = (panel * runs + g / form_.super) * 16;
+  float run_scale[kIntegerColumns], run_offset[kIntegerColumns];
+  for (int64_t g = first; g < first + count; ++g, scale += kIntegerColumns) {
+    const int64_t run = (strip * runs + g / form_.super) * kIntegerColumns;
     if (g == first || g % form_.super == 0) {
-      stored(scales_, run, 16, run_scale);
-      if (form_.offsets == OffsetKind::halves) stored(offsets_, run, 16, run_offset);
+      stored(scales_, run, kIntegerColumns, run_scale);
+      if (form_.offsets == OffsetKind::halves) stored(offsets_, run, kIntegerColumns, run_offset);
     }
-    const uint8_t* sub = sub_scales_.as<uint8_t>() + (panel * groups_ + g) * 16;
-    for (int64_t i = 0; i < 16; ++i)
+    const uint8_t* sub = sub_scales_.as<uint8_t>() + (strip * groups_ + g) * kIntegerColumns;
+    for (int64_t i = 0; i < kIntegerColumns; ++i)
       scale[i] =
           run_scale[i] * static_cast<float>(form_.signed_sub ? static_cast<int8_t>(sub[i]) : int{sub[i]});
     if (!offset) continue;
     if (form_.offsets == OffsetKind::halves) {
-      const uint8_t* sub_offset = sub_offsets_.as<uint8_t>() + (panel * groups_ + g) * 16;
-      for (int64_t i = 0; i < 16; ++i) offset[i] = -run_offset[i] * static_cast<float>(sub_offset[i]);
+      const uint8_t* sub_offset = sub_offsets_.as<uint8_t>() + (strip * groups_ + g) * kIntegerColumns;
+      for (int64_t i = 0; i < kIntegerColumns; ++i)
+        offset[i] = -run_offset[i] * static_cast<float>(sub_offset[i]);
     } else {
-      for (int64_t i = 0; i < 16; ++i) offset[i] = -scale[i] * static_cast<float>(form_.zero);
+      for (int64_t i = 0; i < kIntegerColumns; ++i) offset[i] = -scale[i] * static_cast<float>(form_.zero);
     }
-    offset += 16;
+    offset += kIntegerColumns;
   }
 }
 
-void QuantizedWeights::expand(int64_t panel, int64_t first, int64_t count, bool fast, float* scale,
+void QuantizedWeights::expand(int64_t strip, int64_t first, int64_t count, bool fast, float* scale,
                               float* offset) const {
   const int64_t cuts = form_.group >= form_.inputs ? sum_groups_ : form_.group / sum_group_;
   if (cuts == 1) {
-    expand_groups(panel, first, count, scale, offset);
+    expand_groups(strip, first, count, scale, offset);
   } else {
     for (int64_t s = 0; s < count; ++s) {
       if (s == 0 || (first + s) % cuts == 0) {
-        expand_groups(panel, (first + s) / cuts, 1, scale + s * 16, offset ? offset + s * 16 : nullptr);
+        expand_groups(strip, (first + s) / cuts, 1, scale + s * kIntegerColumns,
+                      offset ? offset + s * kIntegerColumns : nullptr);
       } else {
-        std::copy_n(scale + (s - 1) * 16, 16, scale + s * 16);
-        if (offset) std::copy_n(offset + (s - 1) * 16, 16, offset + s * 16);
+        std::copy_n(scale + (s - 1) * kIntegerColumns, kIntegerColumns, scale + s * kIntegerColumns);
+        if (offset)
+          std::copy_n(offset + (s - 1) * kIntegerColumns, kIntegerColumns, offset + s * kIntegerColumns);
       }
     }
   }
   if (!fast || form_.rule == DecodeRule::affine) return;
   const float factor = form_.rule == DecodeRule::lookup ? 1.0f / 127.0f : form_.factor;
-  for (int64_t i = 0; i < count * 16; ++i) scale[i] *= factor;
+  for (int64_t i = 0; i < count * kIntegerColumns; ++i) scale[i] *= factor;
 }
 
 void QuantizedWeights::read_row(int64_t n, float* out) const {
   assert(n >= 0 && n < outputs_);
-  const int64_t panel = n / 16, lane = n % 16;
-  const uint8_t* codes = this->panel(panel);
+  const int64_t strip = n / kIntegerColumns, lane = n % kIntegerColumns;
+  const uint8_t* codes = this->strip(strip);
   for (int64_t g = 0; g < groups_; ++g) {
-    float scales[16], offsets[16];
-    expand_groups(panel, g, 1, scales, offsets);
+    float scales[kIntegerColumns], offsets[kIntegerColumns];
+    expand_groups(strip, g, 1, scales, offsets);
     const float scale = scales[lane], offset = offsets[lane];
     for (int64_t i = g * form_.group; i < std::min((g + 1) * form_.group, form_.inputs); ++i) {
       const uint8_t code = code_at(codes, form_.bits, lane, i);

@@ -1,6 +1,6 @@
 // Weights of a linear layer kept as the integer codes and group scales a file stores (AWQ, bitsandbytes,
-// compressed-tensors, GGUF blocks, int8 rows), in the layout of the integer kernels: 16 outputs side by side.
-// A weight is
+// compressed-tensors, GGUF blocks, int8 rows), in the layout of the integer kernels: strips of 32 outputs
+// side by side. A weight is
 //   affine   code·S + B     S, B of its group; B = −zero·S, or stored
 //   lookup   values[code]·S
 //   product  (code − 128)·S·factor
@@ -80,26 +80,26 @@ class QuantizedWeights {
   int64_t sum_groups() const { return sum_groups_; }
   CodeForm code_form() const;
   bool has_offsets() const { return form_.offsets != OffsetKind::constant; }
-  int64_t panel_bytes() const;
-  const uint8_t* panel(int64_t panel) const { return codes_.as<uint8_t>() + panel * panel_bytes(); }
+  int64_t strip_bytes() const;
+  const uint8_t* strip(int64_t strip) const { return codes_.as<uint8_t>() + strip * strip_bytes(); }
   const uint8_t* table() const { return table_.data(); }
-  // Scales and offsets [count][16] of the sum groups [first, first + count) of one panel; offset may be null.
+  // Scales and offsets [count][32] of the sum groups [first, first + count) of one strip; offset may be null.
   // fast: those of the integer kernels (the codes of a lookup are then table()'s), else of decoded weights.
-  void expand(int64_t panel, int64_t first, int64_t count, bool fast, float* scale, float* offset) const;
+  void expand(int64_t strip, int64_t first, int64_t count, bool fast, float* scale, float* offset) const;
 
  private:
   void allocate();
-  Status fill_panel(std::span<const QuantizedRows> parts, int64_t panel);
-  Status fill_groups(int64_t panel, int64_t lane, std::span<const CodeGroup> groups);
+  Status fill_strip(std::span<const QuantizedRows> parts, int64_t strip);
+  Status fill_groups(int64_t strip, int64_t lane, std::span<const CodeGroup> groups);
   void stored(const Tensor& values, int64_t at, int64_t count, float* out) const;
-  void expand_groups(int64_t panel, int64_t first, int64_t count, float* scale, float* offset) const;
+  void expand_groups(int64_t strip, int64_t first, int64_t count, float* scale, float* offset) const;
 
   QuantizedForm form_;
   int64_t outputs_ = 0;
   int64_t groups_ = 0, sum_group_ = 0, sum_groups_ = 0;
-  Tensor codes_;                        // [panels][sum_groups·sum_group][16] codes, 4 or 8 bits
-  Tensor scales_, offsets_;             // [panels][groups or runs of super][16], F16 or F32
-  Tensor sub_scales_, sub_offsets_;     // [panels][groups][16], U8
+  Tensor codes_;                        // [strips][sum_groups·sum_group][32] codes, 4 or 8 bits
+  Tensor scales_, offsets_;             // [strips][groups or runs of super][32], F16 or F32
+  Tensor sub_scales_, sub_offsets_;     // [strips][groups][32], U8
   std::array<uint8_t, 16> table_ = {};  // lookup: values·127 rounded, + 128
 };
 

@@ -40,12 +40,11 @@ struct Data {
   std::vector<int8_t> a;
   std::vector<float> a_scale, scale, offset, y;
   std::vector<int32_t> a_sum;
-  int64_t inputs, w_panel, y_row;
+  int64_t inputs, y_row;
 
-  explicit Data(const Case& in) : c(in), inputs(in.groups * in.group), w_panel(), y_row(in.columns + 3) {
+  explicit Data(const Case& in) : c(in), inputs(in.groups * in.group), y_row(in.columns + 3) {
     const int64_t tiles = (c.rows + kIntegerRows - 1) / kIntegerRows;
-    w_panel = inputs * 16 / (c.form == CodeForm::bytes ? 1 : 2);
-    w = random_bytes(2 * w_panel, 1);
+    w = random_bytes(inputs * 32 / (c.form == CodeForm::bytes ? 1 : 2), 1);
     for (uint8_t& code : w) code = c.form == CodeForm::bytes && code > c.largest ? c.largest : code;
     table = random_bytes(16, 2);
     a.resize(static_cast<size_t>(tiles * inputs * kIntegerRows));
@@ -65,17 +64,13 @@ struct Data {
   }
 
   int code(int64_t column, int64_t i) const {
-    const uint8_t* panel = w.data() + column / 16 * w_panel;
-    const int64_t lane = column % 16;
-    if (c.form == CodeForm::bytes) return panel[i / 4 * 64 + lane * 4 + i % 4];
-    const uint8_t byte = panel[i / 8 * 64 + lane * 4 + i % 4];
+    if (c.form == CodeForm::bytes) return w[static_cast<size_t>(i / 4 * 128 + column * 4 + i % 4)];
+    const uint8_t byte = w[static_cast<size_t>(i / 8 * 128 + column * 4 + i % 4)];
     const int nibble = i % 8 < 4 ? byte & 15 : byte >> 4;
     return c.form == CodeForm::lookup ? table[static_cast<size_t>(nibble)] : nibble;
   }
 
-  size_t scale_at(int64_t g, int64_t j) const {
-    return static_cast<size_t>((j / 16 * c.groups + g) * 16 + j % 16);
-  }
+  static size_t scale_at(int64_t g, int64_t j) { return static_cast<size_t>(g * kIntegerColumns + j); }
 
   IntegerStrip strip(int32_t zero) {
     IntegerStrip t;
@@ -91,11 +86,9 @@ struct Data {
     t.wide = c.form == CodeForm::lookup || c.largest > 127;
     t.table = table.data();
     t.w = w.data();
-    t.w_panel = w_panel;
     t.zero = zero;
     t.scale = scale.data();
     t.offset = c.offset ? offset.data() : nullptr;
-    t.scale_panel = c.groups * 16;
     t.y = y.data();
     t.y_row = y_row;
     t.columns = c.columns;
@@ -121,11 +114,9 @@ struct Data {
           EXPECT_EQ(a_sum[at], plain);
           if (!c.offset) total -= zero * plain;
           const float s = a_scale[at];
-          sum = std::fma(static_cast<float>(total) * scale[scale_at(g, j)], s,
-                         sum);
+          sum = std::fma(static_cast<float>(total) * scale[scale_at(g, j)], s, sum);
           if (c.offset) {
-            sum = std::fma(offset[scale_at(g, j)],
-                           s * static_cast<float>(plain), sum);
+            sum = std::fma(offset[scale_at(g, j)], s * static_cast<float>(plain), sum);
           }
         }
         out[static_cast<size_t>(r * y_row + j)] = sum;
@@ -236,22 +227,33 @@ TEST_P(Integer, DecodesPanels) {
     for (DecodeRule rule : {DecodeRule::affine, DecodeRule::lookup, DecodeRule::product}) {
       if (rule == DecodeRule::lookup && form == CodeForm::bytes) continue;
       for (DecodeRounding rounding : {DecodeRounding::none, DecodeRounding::f16, DecodeRounding::bf16}) {
-        Data d({form, 1, 16, groups, group, false, false, 255});
-        std::vector<float> out(static_cast<size_t>(inputs * 16));
-        IntegerDecode decode{groups,       group,         form,         rule,          rounding,  d.w.data(),
-                             scale.data(), offset.data(), table.data(), 1.0f / 127.0f, out.data()};
-        kernels().integer->decode(decode);
-        for (int64_t i = 0; i < inputs; ++i) {
-          for (int64_t j = 0; j < 16; ++j) {
-            const auto at = static_cast<size_t>(i / group * 16 + j);
-            const int code = d.code(j, i);
-            float want =
-                rule == DecodeRule::affine   ? std::fma(static_cast<float>(code), scale[at], offset[at])
-                : rule == DecodeRule::lookup ? table[static_cast<size_t>(code)] * scale[at]
-                                             : static_cast<float>(code - 128) * scale[at] * (1.0f / 127.0f);
-            if (rounding == DecodeRounding::f16) want = round_to_f16(want);
-            if (rounding == DecodeRounding::bf16) want = round_to_bf16(want);
-            ASSERT_EQ(out[static_cast<size_t>(i * 16 + j)], want);
+        Data d({form, 1, 32, groups, group, false, false, 255});
+        for (int64_t first : {0, 16}) {
+          std::vector<float> out(static_cast<size_t>(inputs * 16));
+          IntegerDecode decode{groups,
+                               group,
+                               form,
+                               rule,
+                               rounding,
+                               d.w.data() + first * 4,
+                               scale.data() + first,
+                               offset.data() + first,
+                               table.data(),
+                               1.0f / 127.0f,
+                               out.data()};
+          kernels().integer->decode(decode);
+          for (int64_t i = 0; i < inputs; ++i) {
+            for (int64_t j = 0; j < 16; ++j) {
+              const size_t at = Data::scale_at(i / group, first + j);
+              const int code = d.code(first + j, i);
+              float want =
+                  rule == DecodeRule::affine   ? std::fma(static_cast<float>(code), scale[at], offset[at])
+                  : rule == DecodeRule::lookup ? table[static_cast<size_t>(code)] * scale[at]
+                                               : static_cast<float>(code - 128) * scale[at] * (1.0f / 127.0f);
+              if (rounding == DecodeRounding::f16) want = round_to_f16(want);
+              if (rounding == DecodeRounding::bf16) want = round_to_bf16(want);
+              ASSERT_EQ(out[static_cast<size_t>(i * 16 + j)], want);
+            }
           }
         }
       }
@@ -261,12 +263,12 @@ TEST_P(Integer, DecodesPanels) {
 
 TEST_P(Integer, UnpacksWhatTheProductReads) {
   for (CodeForm form : {CodeForm::nibbles, CodeForm::lookup}) {
-    Data d({form, 1, 16, 2, 24, false, false, 255});
-    std::vector<uint8_t> bytes(static_cast<size_t>(48 * 16));
+    Data d({form, 1, 32, 2, 24, false, false, 255});
+    std::vector<uint8_t> bytes(static_cast<size_t>(48 * 32));
     kernels().integer->unpack(form, 48, d.table.data(), d.w.data(), bytes.data());
     for (int64_t i = 0; i < 48; ++i) {
-      for (int64_t j = 0; j < 16; ++j) {
-        ASSERT_EQ(bytes[static_cast<size_t>(i / 4 * 64 + j * 4 + i % 4)], d.code(j, i));
+      for (int64_t j = 0; j < 32; ++j) {
+        ASSERT_EQ(bytes[static_cast<size_t>(i / 4 * 128 + j * 4 + i % 4)], d.code(j, i));
       }
     }
   }
