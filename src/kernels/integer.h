@@ -64,9 +64,28 @@ struct IntegerDecode {
   float* out = nullptr;           // [groups·group][16]
 };
 
+// Scales and offsets of `count` groups of a strip as floats, from what a format stores:
+//   S = scale·sub_scale·factor
+//   B = −scale·sub_scale·zero, or −scale·sub_offset, or offset, or −offset·sub_offset
+struct ScaleExpand {
+  int64_t count = 0;
+  int64_t run = 1, first = 0;   // groups that share scale and offset; place of the first in its run
+  const void* scale = nullptr;  // [runs][kIntegerColumns], float16 or float32
+  bool half = true;
+  const uint8_t* sub_scale = nullptr;  // [count][kIntegerColumns], or none
+  bool sub_signed = false;
+  const uint16_t* offset = nullptr;     // float16, [runs][kIntegerColumns], or none
+  const uint8_t* sub_offset = nullptr;  // [count][kIntegerColumns], or none
+  float zero = 0;
+  float factor = 1;
+  float* scale_out = nullptr;   // [count][kIntegerColumns]
+  float* offset_out = nullptr;  // the same, or none
+};
+
 struct IntegerKernels {
   void (*product)(const IntegerStrip&);
   void (*decode)(const IntegerDecode&);
+  void (*expand)(const ScaleExpand&);
   // Nibbles or table codes of a strip → bytes, inputs a multiple of 8.
   void (*unpack)(CodeForm form, int64_t inputs, const uint8_t* table, const uint8_t* w, uint8_t* out);
   // One tile: rows <= kIntegerRows of x (elements from row to row: stride), `inputs` of them, of which the

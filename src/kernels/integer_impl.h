@@ -66,7 +66,7 @@ template <int R, int NP, CodeForm form, bool wide>
     }
     for (int64_t i = 0; i < steps; ++i) {
       Codes first[NP], second[NP];
-      if constexpr (R <= 3) prefetch_strip<Reader<form, wide>::kBytes>(w);
+      if constexpr (R <= 3 || form != CodeForm::bytes) prefetch_strip<Reader<form, wide>::kBytes>(w);
 #pragma GCC unroll 4
       for (int p = 0; p < NP; ++p) {
         reader.read(w + p * 64, first[p], second[p]);
@@ -241,6 +241,40 @@ void decode(const IntegerDecode& d) {
   }
 }
 
+// 16 outputs of one group; `at` counts from the strip's first, `run` those of its run.
+inline void expand_sixteen(const ScaleExpand& e, int64_t at, int64_t run) {
+  const Lanes zero = set1(0.0f);
+  Lanes scale =
+      e.half ? load(static_cast<const Half*>(e.scale) + run) : load(static_cast<const float*>(e.scale) + run);
+  if (e.sub_scale)
+    scale =
+        mul(scale, to_float(e.sub_signed ? signed_bytes(e.sub_scale + at) : load_bytes(e.sub_scale + at)));
+  store(e.scale_out + at, mul(scale, set1(e.factor)));
+  if (!e.offset_out) return;
+  Lanes offset;
+  if (e.offset) {
+    offset = load(reinterpret_cast<const Half*>(e.offset) + run);
+    if (e.sub_offset) offset = mul(sub(zero, offset), to_float(load_bytes(e.sub_offset + at)));
+  } else if (e.sub_offset) {
+    offset = mul(sub(zero, scale), to_float(load_bytes(e.sub_offset + at)));
+  } else {
+    offset = mul(sub(zero, scale), set1(e.zero));
+  }
+  store(e.offset_out + at, offset);
+}
+
+void expand(const ScaleExpand& e) {
+  int64_t run = 0, place = e.first;
+  for (int64_t g = 0; g < e.count; ++g) {
+    expand_sixteen(e, g * kIntegerColumns, run);
+    expand_sixteen(e, g * kIntegerColumns + kPanel, run + kPanel);
+    if (++place == e.run) {
+      place = 0;
+      run += kIntegerColumns;
+    }
+  }
+}
+
 // One row of one group; `some` of `group` inputs are there.
 inline void quantize_group(const float* x, int64_t some, int64_t group, int8_t* a, float* scale,
                            int32_t* sum) {
@@ -289,6 +323,6 @@ void quantize(int64_t rows, int64_t inputs, int64_t group, const float* x, int64
 }  // namespace
 
 extern const IntegerKernels integer;
-const IntegerKernels integer = {product, decode, unpack, quantize};
+const IntegerKernels integer = {product, decode, expand, unpack, quantize};
 
 }  // namespace bm::BM_ISA

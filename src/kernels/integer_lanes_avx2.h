@@ -86,6 +86,14 @@ inline __m256 pick(const float* values, __m256i index) {
 inline Lanes pick(const float* values, Ints index) {
   return {pick(values, index.lo), pick(values, index.hi)};
 }
+// 16 bytes as lanes.
+inline __m128i load64(const uint8_t* p) { return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)); }
+inline Ints load_bytes(const uint8_t* p) {
+  return {_mm256_cvtepu8_epi32(load64(p)), _mm256_cvtepu8_epi32(load64(p + 8))};
+}
+inline Ints signed_bytes(const uint8_t* p) {
+  return {_mm256_cvtepi8_epi32(load64(p)), _mm256_cvtepi8_epi32(load64(p + 8))};
+}
 inline void store_bytes(int8_t* p, Ints a) {
   __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xd8);
   __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));

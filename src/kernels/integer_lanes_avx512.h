@@ -43,6 +43,13 @@ inline Ints byte_of(Codes c) {
 inline Lanes pick(const float* values, Ints index) {
   return {_mm512_permutexvar_ps(index.v, _mm512_loadu_ps(values))};
 }
+// 16 bytes as lanes.
+inline Ints load_bytes(const uint8_t* p) {
+  return {_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+inline Ints signed_bytes(const uint8_t* p) {
+  return {_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
 inline void store_bytes(int8_t* p, Ints a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a.v));
 }

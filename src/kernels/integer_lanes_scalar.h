@@ -84,6 +84,13 @@ inline Ints byte_of(const Codes& c) {
 inline Lanes pick(const float* values, const Ints& index) {
   return each([&](int i) { return values[index.v[i]]; });
 }
+// 16 bytes as lanes.
+inline Ints load_bytes(const uint8_t* p) {
+  return each_int([&](int i) { return p[i]; });
+}
+inline Ints signed_bytes(const uint8_t* p) {
+  return each_int([&](int i) { return static_cast<int8_t>(p[i]); });
+}
 inline void store_bytes(int8_t* p, const Ints& a) {
   for (int i = 0; i < 16; ++i) p[i] = static_cast<int8_t>(a.v[i]);
 }

@@ -151,72 +151,46 @@ Result<QuantizedWeights> QuantizedWeights::pack(std::span<const QuantizedRows> p
   return packed;
 }
 
-void QuantizedWeights::stored(const Tensor& values, int64_t at, int64_t count, float* out) const {
-  if (values.dtype() == DType::f32) {
-    std::copy_n(values.as<float>() + at, count, out);
-  } else {
-    kernels().products->widen_f16(count, values.as<uint16_t>() + at, out);
-  }
-}
-
-// Groups [first, first + count) of the file, [count][32].
-void QuantizedWeights::expand_groups(int64_t strip, int64_t first, int64_t count, float* scale,
+// Groups [first, first + count) of the file, [count][kIntegerColumns].
+void QuantizedWeights::expand_groups(int64_t strip, int64_t first, int64_t count, float factor, float* scale,
                                      float* offset) const {
+  const int64_t run = std::max<int64_t>(form_.super, 1), runs = (groups_ + run - 1) / run;
   const int64_t at = (strip * groups_ + first) * kIntegerColumns;
-  if (form_.super == 0) {
-    stored(scales_, at, count * kIntegerColumns, scale);
-    if (!offset) return;
-    if (form_.offsets == OffsetKind::halves) return stored(offsets_, at, count * kIntegerColumns, offset);
-    const auto zero = static_cast<float>(form_.zero);
-    const uint8_t* zeros = form_.offsets == OffsetKind::zeros ? sub_offsets_.as<uint8_t>() + at : nullptr;
-    for (int64_t i = 0; i < count * kIntegerColumns; ++i)
-      offset[i] = -scale[i] * (zeros ? static_cast<float>(zeros[i]) : zero);
-    return;
-  }
-  const int64_t runs = (groups_ + form_.super - 1) / form_.super;
-  float run_scale[kIntegerColumns], run_offset[kIntegerColumns];
-  for (int64_t g = first; g < first + count; ++g, scale += kIntegerColumns) {
-    const int64_t run = (strip * runs + g / form_.super) * kIntegerColumns;
-    if (g == first || g % form_.super == 0) {
-      stored(scales_, run, kIntegerColumns, run_scale);
-      if (form_.offsets == OffsetKind::halves) stored(offsets_, run, kIntegerColumns, run_offset);
-    }
-    const uint8_t* sub = sub_scales_.as<uint8_t>() + (strip * groups_ + g) * kIntegerColumns;
-    for (int64_t i = 0; i < kIntegerColumns; ++i)
-      scale[i] =
-          run_scale[i] * static_cast<float>(form_.signed_sub ? static_cast<int8_t>(sub[i]) : int{sub[i]});
-    if (!offset) continue;
-    if (form_.offsets == OffsetKind::halves) {
-      const uint8_t* sub_offset = sub_offsets_.as<uint8_t>() + (strip * groups_ + g) * kIntegerColumns;
-      for (int64_t i = 0; i < kIntegerColumns; ++i)
-        offset[i] = -run_offset[i] * static_cast<float>(sub_offset[i]);
-    } else {
-      for (int64_t i = 0; i < kIntegerColumns; ++i) offset[i] = -scale[i] * static_cast<float>(form_.zero);
-    }
-    offset += kIntegerColumns;
-  }
+  const int64_t run_at = (strip * runs + first / run) * kIntegerColumns;
+  ScaleExpand e;
+  e.count = count;
+  e.run = run;
+  e.first = first % run;
+  e.half = form_.half_scales;
+  e.scale = scales_.data() + static_cast<size_t>(run_at) * (e.half ? 2 : 4);
+  e.sub_scale = sub_scales_.empty() ? nullptr : sub_scales_.as<uint8_t>() + at;
+  e.sub_signed = form_.signed_sub;
+  e.offset = offsets_.empty() ? nullptr : offsets_.as<uint16_t>() + run_at;
+  e.sub_offset = sub_offsets_.empty() ? nullptr : sub_offsets_.as<uint8_t>() + at;
+  e.zero = static_cast<float>(form_.zero);
+  e.factor = factor;
+  e.scale_out = scale;
+  e.offset_out = offset;
+  kernels().integer->expand(e);
 }
 
 void QuantizedWeights::expand(int64_t strip, int64_t first, int64_t count, bool fast, float* scale,
                               float* offset) const {
+  float factor = 1;
+  if (fast && form_.rule == DecodeRule::lookup) factor = 1.0f / 127.0f;
+  if (fast && form_.rule == DecodeRule::product) factor = form_.factor;
   const int64_t cuts = form_.group >= form_.inputs ? sum_groups_ : form_.group / sum_group_;
-  if (cuts == 1) {
-    expand_groups(strip, first, count, scale, offset);
-  } else {
-    for (int64_t s = 0; s < count; ++s) {
-      if (s == 0 || (first + s) % cuts == 0) {
-        expand_groups(strip, (first + s) / cuts, 1, scale + s * kIntegerColumns,
-                      offset ? offset + s * kIntegerColumns : nullptr);
-      } else {
-        std::copy_n(scale + (s - 1) * kIntegerColumns, kIntegerColumns, scale + s * kIntegerColumns);
-        if (offset)
-          std::copy_n(offset + (s - 1) * kIntegerColumns, kIntegerColumns, offset + s * kIntegerColumns);
-      }
+  if (cuts == 1) return expand_groups(strip, first, count, factor, scale, offset);
+  for (int64_t s = 0; s < count; ++s) {
+    float* to = scale + s * kIntegerColumns;
+    float* offset_to = offset ? offset + s * kIntegerColumns : nullptr;
+    if (s == 0 || (first + s) % cuts == 0) {
+      expand_groups(strip, (first + s) / cuts, 1, factor, to, offset_to);
+    } else {
+      std::copy_n(to - kIntegerColumns, kIntegerColumns, to);
+      if (offset) std::copy_n(offset_to - kIntegerColumns, kIntegerColumns, offset_to);
     }
   }
-  if (!fast || form_.rule == DecodeRule::affine) return;
-  const float factor = form_.rule == DecodeRule::lookup ? 1.0f / 127.0f : form_.factor;
-  for (int64_t i = 0; i < count * kIntegerColumns; ++i) scale[i] *= factor;
 }
 
 void QuantizedWeights::read_row(int64_t n, float* out) const {
@@ -225,7 +199,7 @@ void QuantizedWeights::read_row(int64_t n, float* out) const {
   const uint8_t* codes = this->strip(strip);
   for (int64_t g = 0; g < groups_; ++g) {
     float scales[kIntegerColumns], offsets[kIntegerColumns];
-    expand_groups(strip, g, 1, scales, offsets);
+    expand_groups(strip, g, 1, 1.0f, scales, offsets);
     const float scale = scales[lane], offset = offsets[lane];
     for (int64_t i = g * form_.group; i < std::min((g + 1) * form_.group, form_.inputs); ++i) {
       const uint8_t code = code_at(codes, form_.bits, lane, i);

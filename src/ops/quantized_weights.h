@@ -91,8 +91,8 @@ class QuantizedWeights {
   void allocate();
   Status fill_strip(std::span<const QuantizedRows> parts, int64_t strip);
   Status fill_groups(int64_t strip, int64_t lane, std::span<const CodeGroup> groups);
-  void stored(const Tensor& values, int64_t at, int64_t count, float* out) const;
-  void expand_groups(int64_t strip, int64_t first, int64_t count, float* scale, float* offset) const;
+  void expand_groups(int64_t strip, int64_t first, int64_t count, float factor, float* scale,
+                     float* offset) const;
 
   QuantizedForm form_;
   int64_t outputs_ = 0;
