@@ -43,7 +43,7 @@ struct Reader {
 // Few rows wait for memory: lines some thousand bytes ahead.
 template <int64_t bytes>
 inline void prefetch_strip(const uint8_t* w) {
-  for (int64_t i = 0; i < bytes; i += 64) prefetch(w + 4096 + i);
+  for (int64_t i = 0; i < bytes; i += 64) prefetch(w + 8192 + i);
 }
 
 // R rows × NP panels of 16 of one tile; acc [R][NP·16] holds the sums of the groups before, or nothing yet

@@ -18,8 +18,8 @@
 namespace bm {
 
 // exact: float32 on the weights as stored (quantized ones decoded). bf16: the inputs of every linear and
-// its weights rounded to bf16, sums in float32. fast: integer kernels where the format has them; there
-// are none yet, so it runs as exact.
+// its weights rounded to bf16, sums in float32. fast: quantized weights by the integer kernels (inputs
+// rounded to 8 bits), all others as exact.
 enum class Arithmetic { exact, bf16, fast };
 Result<Arithmetic> parse_arithmetic(std::string_view name);
 

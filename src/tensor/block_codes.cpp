@@ -135,7 +135,8 @@ BlockCodes block_codes_of(BlockType type) {
 
 void read_block_codes(BlockType type, const std::byte* blocks, int64_t count, uint8_t* codes) {
   const auto* block = reinterpret_cast<const uint8_t*>(blocks);
-  for (int64_t done = 0; done < count; done += block_elements(type), block += block_bytes(type))
+  const int64_t elements = block_elements(type), bytes = block_bytes(type);
+  for (int64_t done = 0; done < count; done += elements, block += bytes)
     read_codes(type, block, codes + done);
 }
 
