@@ -21,22 +21,29 @@ inline constexpr int kIntegerColumns = 32;  // outputs of a strip: two panels of
 // nibbles that index a table of 16 bytes.
 enum class CodeForm : uint8_t { bytes, nibbles, lookup };
 
+// kIntegerRows rows of activations and what a weight's groups need of them.
+struct IntegerTile {
+  int8_t* codes = nullptr;   // [inputs/4][kIntegerRows][4]
+  float* scale = nullptr;    // [groups][kIntegerRows]: s
+  int32_t* start = nullptr;  // the same: what Σ u·a starts from, −zero·Σ a
+  float* offset = nullptr;   // the same: s·Σ a
+};
+
 // One strip of outputs for all rows.
 struct IntegerStrip {
   int64_t rows = 0;
   int64_t groups = 0, group = 0;  // group: inputs, a multiple of 8
-  // Activations, tiles of kIntegerRows rows: codes [inputs/4][kIntegerRows][4], scales and sums
-  // [groups][kIntegerRows]; strides from tile to tile in elements.
+  // Activations, tiles of kIntegerRows rows (IntegerTile); strides from tile to tile in elements.
   const int8_t* a = nullptr;
   const float* a_scale = nullptr;
-  const int32_t* a_sum = nullptr;
+  const int32_t* a_start = nullptr;
+  const float* a_offset = nullptr;
   int64_t a_tile = 0, a_scale_tile = 0;
   // Weights.
   CodeForm form = CodeForm::bytes;
   bool wide = true;  // codes may exceed 127
   const uint8_t* table = nullptr;
   const uint8_t* w = nullptr;
-  int32_t zero = 0;
   const float* scale = nullptr;   // [groups][kIntegerColumns]
   const float* offset = nullptr;  // the same, or none
   float* y = nullptr;             // [rows][y_row]
@@ -90,9 +97,10 @@ struct IntegerKernels {
   void (*unpack)(CodeForm form, int64_t inputs, const uint8_t* table, const uint8_t* w, uint8_t* out);
   // One tile: rows <= kIntegerRows of x (elements from row to row: stride), `inputs` of them, of which the
   // last group may be short; missing rows and inputs become zeros. Per row and group: s = max|x| / 127,
-  // a = x · (127 / max|x|) rounded to nearest even; a group with NaN or infinity gets s = NaN.
-  void (*quantize)(int64_t rows, int64_t inputs, int64_t group, const float* x, int64_t stride, int8_t* a,
-                   float* scale, int32_t* sum);
+  // a = x · (127 / max|x|) rounded to nearest even; a group with NaN or infinity gets s = NaN. For weights
+  // with this zero (0 where they have offsets) whose codes are wide or not.
+  void (*quantize)(int64_t rows, int64_t inputs, int64_t group, const float* x, int64_t stride, int32_t zero,
+                   bool wide, const IntegerTile& tile);
 };
 
 namespace scalar {

@@ -50,17 +50,15 @@ inline void prefetch_strip(const uint8_t* w) {
 // when it is fresh.
 template <int R, int NP, CodeForm form, bool wide>
 [[gnu::noinline]] void tile(const IntegerStrip& t, const int8_t* a, const float* a_scale,
-                            const int32_t* a_sum, const uint8_t* w, const float* scale, const float* offset,
-                            float* acc, bool fresh) {
+                            const int32_t* a_start, const float* a_offset, const uint8_t* w,
+                            const float* scale, const float* offset, float* acc, bool fresh) {
   const Reader<form, wide> reader(t.table);
-  // The sums start from what turns Σ u·a into Σ (u − zero)·a; with an offset B the zero is part of B.
-  const int32_t zero = (wide ? kWideOffset : 0) - (offset ? 0 : t.zero);
   const int64_t steps = t.group / 8;
   for (int64_t g = 0; g < t.groups; ++g) {
     Ints sums[R][NP];
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      Ints start = ints1(zero * a_sum[r]);
+      Ints start = ints1(a_start[r]);
 #pragma GCC unroll 4
       for (int p = 0; p < NP; ++p) sums[r][p] = start;
     }
@@ -94,8 +92,7 @@ template <int R, int NP, CodeForm form, bool wide>
         float* out = acc + (r * NP + p) * kPanel;
         Lanes before = fresh ? set1(0.0f) : load(out);
         Lanes sum = fma(mul(to_float(sums[r][p]), s), set1(a_scale[r]), before);
-        if (offset)
-          sum = fma(load(offset + p * kPanel), set1(a_scale[r] * static_cast<float>(a_sum[r])), sum);
+        if (offset) sum = fma(load(offset + p * kPanel), set1(a_offset[r]), sum);
         store(out, sum);
       }
     }
@@ -103,7 +100,8 @@ template <int R, int NP, CodeForm form, bool wide>
     if (offset) offset += kIntegerColumns;
     fresh = false;
     a_scale += kRows;
-    a_sum += kRows;
+    a_start += kRows;
+    a_offset += kRows;
   }
 }
 
@@ -127,8 +125,9 @@ inline void tile_columns(const IntegerStrip& t, int64_t row, int first_panel) {
     }
   }
   tile<R, NP, form, wide>(t, t.a + index * t.a_tile, t.a_scale + index * t.a_scale_tile,
-                          t.a_sum + index * t.a_scale_tile, t.w + first_panel * 64, t.scale + column,
-                          t.offset ? t.offset + column : nullptr, sums, !t.accumulate);
+                          t.a_start + index * t.a_scale_tile, t.a_offset + index * t.a_scale_tile,
+                          t.w + first_panel * 64, t.scale + column, t.offset ? t.offset + column : nullptr,
+                          sums, !t.accumulate);
   if (whole) {
     for (int r = 0; r < R; ++r) {
       for (int p = 0; p < NP; ++p) store(y + r * t.y_row + p * kPanel, load(sums + (r * NP + p) * kPanel));
@@ -302,20 +301,24 @@ inline void quantize_group(const float* x, int64_t some, int64_t group, int8_t* 
   *scale = bad == 0.0f ? (usable ? top / 127.0f : 0.0f) : bad;
 }
 
-void quantize(int64_t rows, int64_t inputs, int64_t group, const float* x, int64_t stride, int8_t* a,
-              float* scale, int32_t* sum) {
+void quantize(int64_t rows, int64_t inputs, int64_t group, const float* x, int64_t stride, int32_t zero,
+              bool wide, const IntegerTile& tile) {
   const int64_t groups = (inputs + group - 1) / group;
+  const int32_t start = (wide ? kWideOffset : 0) - zero;
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t begin = g * group, some = inputs - begin < group ? inputs - begin : group;
     for (int r = 0; r < kRows; ++r) {
-      int8_t* to = a + begin * kRows + r * 4;
+      int8_t* to = tile.codes + begin * kRows + r * 4;
+      float scale = 0;
+      int32_t total = 0;
       if (r < rows) {
-        quantize_group(x + r * stride + begin, some, group, to, scale + g * kRows + r, sum + g * kRows + r);
+        quantize_group(x + r * stride + begin, some, group, to, &scale, &total);
       } else {
         for (int64_t i = 0; i < group; i += 4) __builtin_memset(to + i * kRows, 0, 4);
-        scale[g * kRows + r] = 0;
-        sum[g * kRows + r] = 0;
       }
+      tile.scale[g * kRows + r] = scale;
+      tile.start[g * kRows + r] = start * total;
+      tile.offset[g * kRows + r] = scale * static_cast<float>(total);
     }
   }
 }

@@ -91,30 +91,47 @@ void exact_block(const Call& call, int64_t row, int64_t rows, int64_t column, in
 
 // ---------------------------------------------------------------- fast
 
-// Rows of activations as 8-bit codes.
+// Rows of activations as 8-bit codes: tiles (kernels/integer.h) one behind the other.
 struct Activations {
-  int8_t* codes;   // [tiles][inputs][kIntegerRows]
-  float* scale;    // [tiles][groups][kIntegerRows]
-  int32_t* sum;    // the same
+  IntegerTile tiles;
   int64_t inputs;  // padded to whole groups
   int64_t groups;
+
+  IntegerTile tile(int64_t index) const {
+    const int64_t at = index * groups * kIntegerRows;
+    return {tiles.codes + index * inputs * kIntegerRows, tiles.scale + at, tiles.start + at,
+            tiles.offset + at};
+  }
 };
+
+bool wide_codes(const QuantizedWeights& weight) {
+  return weight.code_form() == CodeForm::lookup || weight.form().wide;
+}
+
+// What is taken from every code; none where the offsets hold it.
+int32_t zero_of(const QuantizedWeights& weight) {
+  if (weight.form().rule != DecodeRule::affine) return 128;
+  return weight.has_offsets() ? 0 : weight.form().zero;
+}
 
 Activations quantize_rows(const Call& call) {
   const QuantizedWeights& weight = call.weight;
-  const int64_t tiles = (call.rows + kIntegerRows - 1) / kIntegerRows, groups = weight.sum_groups();
+  const int64_t tiles = (call.rows + kIntegerRows - 1) / kIntegerRows;
   Activations a{};
-  a.groups = groups;
-  a.inputs = groups * weight.sum_group();
-  a.codes = reinterpret_cast<int8_t*>(scratch(ScratchSlot::c, tiles * a.inputs * kIntegerRows / 4 + 16));
-  a.scale = scratch(ScratchSlot::d, tiles * groups * kIntegerRows);
-  a.sum = reinterpret_cast<int32_t*>(scratch(ScratchSlot::e, tiles * groups * kIntegerRows));
+  a.groups = weight.sum_groups();
+  a.inputs = a.groups * weight.sum_group();
+  const int64_t scales = tiles * a.groups * kIntegerRows;
+  a.tiles.codes =
+      reinterpret_cast<int8_t*>(scratch(ScratchSlot::c, tiles * a.inputs * kIntegerRows / 4 + 16));
+  a.tiles.scale = scratch(ScratchSlot::d, 3 * scales);
+  a.tiles.offset = a.tiles.scale + scales;
+  a.tiles.start = reinterpret_cast<int32_t*>(a.tiles.scale + 2 * scales);
   parallel_chunks(static_cast<size_t>(tiles), 8, [&](size_t begin, size_t end) {
     for (auto tile = static_cast<int64_t>(begin); tile < static_cast<int64_t>(end); ++tile) {
-      const int64_t row = tile * kIntegerRows, at = tile * groups * kIntegerRows;
+      const int64_t row = tile * kIntegerRows;
       kernels().integer->quantize(std::min<int64_t>(kIntegerRows, call.rows - row), weight.inputs(),
                                   weight.sum_group(), call.x + row * call.x_stride, call.x_stride,
-                                  a.codes + tile * a.inputs * kIntegerRows, a.scale + at, a.sum + at);
+                                  zero_of(weight), wide_codes(weight), a.tile(tile));
     }
   });
   return a;
@@ -127,7 +144,8 @@ constexpr int64_t kFewRows = 2 * kIntegerRows;  // up to here codes are unpacked
 // `rows` rows from the tile of `row` on × one strip of outputs.
 void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t rows, int64_t strip) {
   const QuantizedWeights& weight = call.weight;
-  const int64_t size = weight.sum_group(), tile = row / kIntegerRows;
+  const int64_t size = weight.sum_group();
+  const IntegerTile first = a.tile(row / kIntegerRows);
   const bool unpack = rows > kFewRows && weight.code_form() != CodeForm::bytes;
   const int64_t block = std::max<int64_t>(1, (rows > kFewRows ? kManyRowsInputs : kFewRowsInputs) / size);
   IntegerStrip t;
@@ -136,9 +154,8 @@ void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t row
   t.a_tile = a.inputs * kIntegerRows;
   t.a_scale_tile = a.groups * kIntegerRows;
   t.form = unpack ? CodeForm::bytes : weight.code_form();
-  t.wide = weight.code_form() == CodeForm::lookup || weight.form().wide;
+  t.wide = wide_codes(weight);
   t.table = weight.table();
-  t.zero = weight.form().rule == DecodeRule::affine ? weight.form().zero : 128;
   t.y = call.y + row * call.y_stride + strip * kIntegerColumns;
   t.y_row = call.y_stride;
   t.columns = std::min<int64_t>(kIntegerColumns, weight.outputs() - strip * kIntegerColumns);
@@ -156,9 +173,10 @@ void fast_strip(const Call& call, const Activations& a, int64_t row, int64_t row
       kernels().integer->unpack(weight.code_form(), inputs, weight.table(), t.w, bytes);
       t.w = bytes;
     }
-    t.a = a.codes + tile * t.a_tile + begin * kIntegerRows;
-    t.a_scale = a.scale + tile * t.a_scale_tile + g * kIntegerRows;
-    t.a_sum = a.sum + tile * t.a_scale_tile + g * kIntegerRows;
+    t.a = first.codes + begin * kIntegerRows;
+    t.a_scale = first.scale + g * kIntegerRows;
+    t.a_start = first.start + g * kIntegerRows;
+    t.a_offset = first.offset + g * kIntegerRows;
     t.accumulate = call.accumulate || g > 0;
     kernels().integer->product(t);
   }
