@@ -15,3 +15,10 @@ foreach(entry "utf8proc:libutf8proc" "zstd:libzstd" "deflate:libdeflate" "pugixm
   pkg_check_modules(${short}_pc REQUIRED IMPORTED_TARGET ${module})
   add_library(bm_${short} ALIAS PkgConfig::${short}_pc)
 endforeach()
+
+# CLD2 comes without a pkg-config file.
+find_path(CLD2_INCLUDE cld2/public/compact_lang_det.h REQUIRED)
+find_library(CLD2_LIBRARY cld2 REQUIRED)
+add_library(bm_cld2 INTERFACE)
+target_include_directories(bm_cld2 SYSTEM INTERFACE ${CLD2_INCLUDE})
+target_link_libraries(bm_cld2 INTERFACE ${CLD2_LIBRARY})

@@ -129,8 +129,8 @@ bool folder_is_unused(const std::string& path) {
 
 std::string StageFolder::file(std::string_view name) const { return path_join(path_, name); }
 
-Result<StageFolder> StageFolder::open(const std::string& path, const StageIdentity& identity,
-                                      bool overwrite) {
+Result<StageFolder> StageFolder::open(const std::string& path, const StageIdentity& identity, bool overwrite,
+                                      bool shared) {
   StageFolder folder;
   folder.path_ = path;
   folder.started_ = now_seconds();
@@ -160,11 +160,11 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
       log_info(path + ": already complete");
     else
       log_info(path + ": resuming an unfinished run");
-    if (folder.state_ == State::resumed) remove_abandoned(path);
+    if (folder.state_ == State::resumed && !shared) remove_abandoned(path);
     return folder;
   }
   BM_CHECK_OK(make_directories(path));
-  remove_abandoned(path);
+  if (!shared) remove_abandoned(path);
   Json manifest = Json::object({{"program", "biomistral"},
                                 {"version", program_version()},
                                 {"commit", program_commit()},

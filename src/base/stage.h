@@ -65,7 +65,10 @@ class StageFolder {
   // Opens or creates the output folder. complete: leave it alone and say "already complete".
   // Refuses (bad_input) a folder made with other inputs or options, naming the first difference,
   // and a non-empty folder that is no stage's output. With overwrite the old content is removed.
-  static Result<StageFolder> open(const std::string& path, const StageIdentity& identity, bool overwrite);
+  // shared: other processes may be writing in the folder now (parts of a split run), so nothing that looks
+  // abandoned is removed.
+  static Result<StageFolder> open(const std::string& path, const StageIdentity& identity, bool overwrite,
+                                  bool shared = false);
 
   State state() const { return state_; }
   const std::string& path() const { return path_; }

@@ -22,6 +22,11 @@ Result<Outcome> run(const Invocation& call) {
                  {"memory, about", format_bytes(report.stats["memory_bytes_about"].as_uint())}});
     return Outcome::done;
   }
+  if (report.shard_parts >= 0) {
+    print_line("shard " + call.common.shard + ": " + std::to_string(report.shard_parts) +
+               " parts are there; when all shards are through, run the same without --shard");
+    return Outcome::done;
+  }
   if (call.common.json) {
     print_line(report.stats.dump());
   } else if (report.already_complete) {
@@ -30,12 +35,13 @@ Result<Outcome> run(const Invocation& call) {
     auto row = [](const std::string& name, int64_t count) {
       return std::vector<std::string>{name, format_count(static_cast<uint64_t>(count))};
     };
-    print_table({"articles", options.out},
-                {row("read", report.articles), row("kept", report.kept), row("held out", report.held_out),
-                 row("rejected", report.rejected), row("broken", report.broken),
-                 row("duplicates", report.duplicates), row("tokens", static_cast<int64_t>(report.tokens)),
-                 row("blocks", static_cast<int64_t>(report.blocks)),
-                 row("tokens left over", static_cast<int64_t>(report.dropped_tokens))});
+    print_table(
+        {"articles", options.out},
+        {row("read", report.articles), row("kept", report.kept), row("held out", report.held_out),
+         row("rejected", report.rejected), row("broken", report.broken), row("duplicates", report.duplicates),
+         row("contaminated", report.contaminated), row("tokens", static_cast<int64_t>(report.tokens)),
+         row("blocks", static_cast<int64_t>(report.blocks)),
+         row("tokens left over", static_cast<int64_t>(report.dropped_tokens))});
   }
   return report.broken > 0 && !report.already_complete ? Outcome::partial : Outcome::done;
 }
@@ -46,9 +52,12 @@ const RegisterVerb verb{{
     .details =
         "Reads JATS and NLM articles, keeps those whose licence allows it (the evidence stands in each "
         "record),\n"
-        "cuts them in pieces, tokenizes and writes articles-*.jsonl.zst, tokens.bin/.idx (Megatron), "
-        "ledger.jsonl\n"
-        "(one line an input: kept, rejected, broken, duplicate, and why), stats.json and ATTRIBUTION.txt.",
+        "drops duplicates and, if asked, what holds benchmark questions, cuts the rest in pieces, tokenizes\n"
+        "and writes articles-*.jsonl.zst, tokens.bin/.idx (Megatron), ledger.jsonl (one line an input: kept, "
+        "rejected,\n"
+        "broken, duplicate, contaminated, and why), stats.json, README.md (a data card) and "
+        "ATTRIBUTION.txt.\n"
+        "For a job array give each job --shard i/n and the same --out; a last run without --shard finishes.",
     .example = "biomistral corpus build oa_comm_xml.PMC000xxxxxx.tar.gz --out corpus --tokenizer mistral/",
     .positionals = {{.name = "INPUT",
                      .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",

@@ -45,6 +45,7 @@ const RegisterVerb verb{{
                      {.unit = "file", .result_neutral = true});
           describe(fields, options.text);
           describe_selection(fields, options);
+          describe_decontamination(fields, options);
         },
     .run = run,
 }};

@@ -5,6 +5,10 @@
 #include <vector>
 
 #include "base/json.h"
+#include "corpus/article_text.h"
+#include "corpus/contamination.h"
+#include "corpus/duplicates.h"
+#include "corpus/language.h"
 #include "corpus/licence.h"
 #include "corpus/metadata.h"
 #include "corpus/options.h"
@@ -24,10 +28,14 @@ struct ArticleOutcome {
   ArticleMetadata metadata;
   std::vector<std::string> authors;
   Licence licence;
-  std::string text;
+  std::string text;  // of kept ones, and of those a filter rejected
   int64_t words = 0;
-  std::string
-      content_key;  // 32 hex digits: the same for texts that differ in case, punctuation or spacing only
+  bool filtered = false;  // rejected by what the text is like, not by its licence
+  DetectedLanguage detected;
+  std::vector<std::string> abstract_languages;            // in order; only where there are several
+  std::vector<std::pair<std::string, int64_t>> sections;  // words by section (SectionMark)
+  ArticleKeys keys;
+  std::vector<ItemMatch> items;  // of benchmarks, found in the text
 
   // {"id", "text", "metadata": {...}} of interface.md, "corpus"; of kept articles.
   Json record() const;
@@ -41,8 +49,14 @@ struct ArticlePolicy {
   const LicenceLists* lists = nullptr;
   int64_t min_words = 1;
   uint64_t max_bytes = 0;
+  std::vector<std::string> languages, filters;
+  bool compare_near = false;  // make signatures
+  int64_t near_min_words = 0;
+  uint64_t seed = 0;  // of the lots for the held-out articles
+  const BenchmarkIndex* benchmarks = nullptr;
 };
-ArticlePolicy make_policy(const CorpusOptions& options, const LicenceLists* lists);
+ArticlePolicy make_policy(const CorpusOptions& options, const LicenceLists* lists,
+                          const CorpusSwitches& switches = {}, const BenchmarkIndex* benchmarks = nullptr);
 
 // source: "archive.tar.gz/misc/123.xml". A wrapper with several articles gives "…xml#2" for the second.
 std::vector<ArticleOutcome> process_article(std::string bytes, const std::string& source,

@@ -24,6 +24,26 @@ std::string language_tag(std::string_view tag) {
   return out;
 }
 
+// Which of the usual sections one is, by @sec-type or by its title in the languages met most.
+std::string_view section_name(pugi::xml_node section) {
+  std::string words(attribute_named(section, "sec-type"));
+  words += ' ';
+  words += flat_text(child_named(section, "title")).substr(0, 60);
+  for (char& c : words) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  struct Sign {
+    std::string_view part, name;
+  };
+  static constexpr Sign kSigns[] = {
+      {"intro", "introduction"},    {"background", "introduction"}, {"method", "methods"},
+      {"material", "methods"},      {"métod", "methods"},           {"experimental", "methods"},
+      {"procedure", "methods"},     {"result", "results"},          {"findings", "results"},
+      {"discuss", "discussion"},    {"conclu", "conclusions"},      {"case", "case"},
+      {"introduc", "introduction"}, {"discus", "discussion"},       {"patients", "methods"}};
+  for (const Sign& sign : kSigns)
+    if (words.find(sign.part) != std::string::npos) return sign.name;
+  return "other";
+}
+
 class Scope {
  public:
   Scope(std::string_view& rule, std::string_view value) : rule_(rule), before_(rule) { rule = value; }
@@ -38,8 +58,10 @@ class Scope {
 
 }  // namespace
 
-Result<std::string> article_text(pugi::xml_node article, const TextOptions& options, Trace* trace) {
+Result<std::string> article_text(pugi::xml_node article, const TextOptions& options, Trace* trace,
+                                 std::vector<SectionMark>* sections) {
   ArticleWriter writer(options, trace);
+  writer.note_sections(sections);
   writer.article(article);
   std::string text = writer.finish();
   if (writer.too_deep()) return bad_input("elements nested deeper than " + std::to_string(kDeepest));
@@ -104,6 +126,10 @@ void ArticleWriter::element(pugi::xml_node node) {
     case Element::paragraph:
       return paragraph(node);
     case Element::section:
+      if (sections_ && path_.empty()) {
+        writer_.block_break();
+        mark_section(section_name(node));
+      }
       return section(node);
     case Element::title:
       return title_line(node);
@@ -155,8 +181,12 @@ void ArticleWriter::element(pugi::xml_node node) {
     case Element::front:
       return front(node, false);
     case Element::body:
+      writer_.block_break();
+      mark_section("other");
       return children(node);
     case Element::back:
+      writer_.block_break();
+      mark_section("back matter");
       return back(node);
     case Element::floats_group:
       return block(node);
@@ -260,6 +290,8 @@ void ArticleWriter::abstracts(pugi::xml_node node) {
   bool own = language.empty() ? local_name(node.name()) == "abstract" : language == language_;
   if (options_.abstracts == "own-language" && !own) return drop(node, "abstract in another language");
   Scope scope(rule_, "abstract");
+  writer_.block_break();
+  mark_section("abstract");
   section(node);
 }
 
@@ -350,6 +382,14 @@ void ArticleWriter::section(pugi::xml_node node) {
   writer_.block_break();
   if (has_content && writer_.size() == after_heading && after_heading > before.size)
     writer_.roll_back(before, "title of a section left empty");
+}
+
+// What is written from here on belongs to that section. A mark behind which nothing stands gives way.
+void ArticleWriter::mark_section(std::string_view name) {
+  if (!sections_) return;
+  while (!sections_->empty() && sections_->back().begin >= writer_.size()) sections_->pop_back();
+  if (writer_.size() > 0 && sections_->empty()) sections_->push_back({0, "title"});
+  sections_->push_back({writer_.size(), name});
 }
 
 void ArticleWriter::paragraph(pugi::xml_node node) {

@@ -13,9 +13,17 @@
 
 namespace bm {
 
+// Where a top-level section's text begins: "abstract", "introduction", "methods", "results", "discussion",
+// "conclusions", "case", "other", "back matter"; "title" before the first one.
+struct SectionMark {
+  size_t begin = 0;  // bytes in the text
+  std::string_view name;
+};
+
 // Title, abstracts, body, then what the options keep of the rest; blocks parted by blank lines. With a
 // trace every text node of the article is accounted for. bad_input: nested deeper than 400 elements.
-Result<std::string> article_text(pugi::xml_node article, const TextOptions& options, Trace* trace = nullptr);
+Result<std::string> article_text(pugi::xml_node article, const TextOptions& options, Trace* trace = nullptr,
+                                 std::vector<SectionMark>* sections = nullptr);
 
 // The text of one element as it would stand in running text, on one line (titles, journal names).
 std::string inline_text(pugi::xml_node node, const TextOptions& options);
@@ -30,6 +38,7 @@ class ArticleWriter {
   std::string finish() { return writer_.finish(); }
   bool too_deep() const { return too_deep_; }
   TextWriter& writer() { return writer_; }
+  void note_sections(std::vector<SectionMark>* sections) { sections_ = sections; }
 
  private:
   struct Heading {
@@ -59,6 +68,7 @@ class ArticleWriter {
   Heading heading_of(pugi::xml_node node) const;
   void heading(const Heading& heading);
   void section(pugi::xml_node node);
+  void mark_section(std::string_view name);
   void title_line(pugi::xml_node node);
   void paragraph(pugi::xml_node node);
   void block(pugi::xml_node node);
@@ -106,6 +116,7 @@ class ArticleWriter {
   const TextOptions& options_;
   TextWriter writer_;
   Trace* trace_;
+  std::vector<SectionMark>* sections_ = nullptr;
   std::string_view rule_ = "paragraph";
   std::string language_;
   std::vector<std::string> path_;       // titles of the open sections

@@ -1,5 +1,7 @@
 #include "corpus/export.h"
 
+#include <cstring>
+
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/compressed.h"
@@ -62,6 +64,40 @@ Result<std::vector<std::string>> article_files(const std::string& corpus) {
   return files;
 }
 
+std::string csv_field(std::string text) {
+  if (text.find_first_of(",\"") == std::string::npos) return text;
+  for (size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2) text.insert(at, 1, '"');
+  return "\"" + text + "\"";
+}
+
+// The article each document of the token file is from: one after the other, or as tokens.articles says where
+// articles were cut and packed (packing.h). "" for what only fills a block.
+Result<std::vector<std::string>> document_names(const std::string& corpus, uint64_t documents) {
+  BM_TRY(std::vector<std::string> files, article_files(corpus));
+  std::vector<std::string> ids;
+  for (const std::string& file : files)
+    BM_CHECK_OK(for_each_jsonl(file, [&](const Json& record, uint64_t) -> Status {
+      ids.push_back(csv_field(record["id"].as_string()));
+      return {};
+    }));
+  std::string owners = path_join(corpus, "tokens.articles");
+  if (!exists(owners)) {
+    if (ids.size() != documents)
+      return bad_input("has another number of articles than its token file has documents").in(corpus);
+    return ids;
+  }
+  BM_TRY(MappedFile file, MappedFile::open(owners));
+  if (file.size() != documents * 4)
+    return bad_input("has another number of entries than the token file has documents").in(owners);
+  std::vector<std::string> names;
+  for (uint64_t d = 0; d < documents; ++d) {
+    uint32_t owner = 0;
+    std::memcpy(&owner, file.bytes().data() + 4 * d, 4);
+    names.push_back(owner < ids.size() ? ids[owner] : "");
+  }
+  return names;
+}
+
 Result<ExportReport> export_ds(const std::string& corpus, const std::string& out, int64_t vocabulary,
                                const std::string& tokenizer) {
   BM_TRY(MegatronReader reader, MegatronReader::open(path_join(corpus, "tokens")));
@@ -102,27 +138,18 @@ Result<ExportReport> export_npy(const std::string& corpus, const std::string& ou
   BM_CHECK_OK(tokens.append(header));
   std::string rows_path = path.substr(0, path.size() - 4) + ".csv.gz";
   BM_TRY(ByteWriter rows, ByteWriter::create(rows_path));
-  BM_TRY(std::vector<std::string> files, article_files(corpus));
+  BM_TRY(std::vector<std::string> names, document_names(corpus, reader.documents()));
   ExportReport report;
   std::vector<int32_t> ids;
-  uint64_t document = 0;
-  for (const std::string& file : files)
-    BM_CHECK_OK(for_each_jsonl(file, [&](const Json& record, uint64_t) -> Status {
-      if (document >= reader.documents())
-        return bad_input("has more articles than the token file has documents");
-      read_document(reader, document++, ids);
-      BM_CHECK_OK(tokens.append(token_bytes(ids, wide)));
-      std::string id = record["id"].as_string();
-      if (id.find_first_of(",\"") != std::string::npos) {
-        for (size_t at = 0; (at = id.find('"', at)) != std::string::npos; at += 2) id.insert(at, 1, '"');
-        id = "\"" + id + "\"";
-      }
-      BM_CHECK_OK(rows.write(std::to_string(report.tokens) + "," +
-                             std::to_string(report.tokens + ids.size()) + "," + id + "\n"));
-      report.tokens += ids.size();
-      return {};
-    }));
-  report.documents = document;
+  for (uint64_t document = 0; document < reader.documents(); ++document) {
+    read_document(reader, document, ids);
+    BM_CHECK_OK(tokens.append(token_bytes(ids, wide)));
+    uint64_t end = report.tokens + ids.size();
+    BM_CHECK_OK(
+        rows.write(std::to_string(report.tokens) + "," + std::to_string(end) + "," + names[document] + "\n"));
+    report.tokens = end;
+  }
+  report.documents = reader.documents();
   BM_CHECK_OK(rows.commit());
   BM_CHECK_OK(tokens.commit());
   report.files = path + ", " + rows_path;

@@ -2,37 +2,58 @@
 
 #include <unordered_map>
 
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/threads.h"
 #include "corpus/inputs.h"
+#include "corpus/part.h"
 
 namespace bm {
 
 namespace {
 
-ArticleOutcome unread(const RawArticle& raw) {
-  ArticleOutcome out;
-  out.source = out.id = raw.source;
-  bool broken = !raw.problem.empty() && raw.is_article;
-  out.status = broken ? ArticleStatus::broken : ArticleStatus::rejected;
-  out.reason = raw.problem.empty() ? "no article by its name" : raw.problem;
-  return out;
-}
-
+// The first of each kind stays, in the order of the inputs. (A build sees all articles before it decides, so
+// that a chain of near-duplicates is one cluster there whatever the order.)
 class Duplicates {
  public:
+  explicit Duplicates(const CorpusSwitches& switches) : switches_(switches) {}
+
   void mark(ArticleOutcome& outcome) {
     if (outcome.status != ArticleStatus::kept) return;
-    auto text = by_text_.emplace(hash64(outcome.content_key), outcome.source);
-    auto id = by_id_.emplace(hash64(outcome.id, 1), outcome.source);
-    if (text.second && id.second) return;
-    outcome.status = ArticleStatus::duplicate;
-    outcome.reason = "same text or id as " + (text.second ? id.first->second : text.first->second);
+    if (switches_.drop_contaminated && !outcome.items.empty()) {
+      outcome.status = ArticleStatus::contaminated;
+      outcome.reason = "shares words with an item of a benchmark: \"" + outcome.items.front().passage + "\"";
+      return;
+    }
+    if (!switches_.drop_exact) return;
+    const std::string* first = nullptr;
+    const char* how = "same text as ";
+    auto look = [&](uint64_t key, const char* reason) {
+      if (key == 0 || first) return;
+      auto found = seen_.find(key);
+      if (found == seen_.end()) return;
+      first = &found->second;
+      how = reason;
+    };
+    look(outcome.keys.text, "same text as ");
+    look(outcome.keys.id, "same id as ");
+    if (switches_.drop_near)
+      for (size_t band = 0; band < kMinHashBands; ++band)
+        look(outcome.keys.bands[band] ? outcome.keys.bands[band] + band : 0, "near-duplicate of ");
+    if (first) {
+      outcome.status = ArticleStatus::duplicate;
+      outcome.reason = how + *first;
+      return;
+    }
+    seen_.emplace(outcome.keys.text, outcome.source);
+    seen_.emplace(outcome.keys.id, outcome.source);
+    if (switches_.drop_near)
+      for (size_t band = 0; band < kMinHashBands; ++band)
+        if (outcome.keys.bands[band]) seen_.emplace(outcome.keys.bands[band] + band, outcome.source);
   }
 
  private:
-  std::unordered_map<uint64_t, std::string> by_text_, by_id_;
+  CorpusSwitches switches_;
+  std::unordered_map<uint64_t, std::string> seen_;
 };
 
 void count(ExtractCounts& counts, const ArticleOutcome& outcome) {
@@ -59,9 +80,11 @@ Result<ExtractCounts> extract_corpus(const CorpusOptions& options, const CommonO
   BM_TRY(std::vector<InputPart> inputs, plan_inputs(options.inputs));
   LicenceLists lists;
   for (const std::string& path : options.file_lists) BM_CHECK_OK(lists.add(path));
-  ArticlePolicy policy = make_policy(options, lists.size() ? &lists : nullptr);
+  BM_TRY(CorpusSwitches switches, resolve_switches(options, common));
+  BM_TRY(BenchmarkIndex benchmarks, BenchmarkIndex::load(options));
+  ArticlePolicy policy = make_policy(options, lists.size() ? &lists : nullptr, switches, &benchmarks);
   ExtractCounts counts;
-  Duplicates duplicates;
+  Duplicates duplicates(switches);
   uint64_t total = 0, before = 0;
   for (const InputPart& part : inputs) total += part.bytes;
   Progress progress("corpus extract", "bytes", total);
@@ -83,12 +106,12 @@ Result<ExtractCounts> extract_corpus(const CorpusOptions& options, const CommonO
         if (raw.problem.empty() && raw.is_article)
           outcomes[i] = process_article(std::move(raw.bytes), raw.source, policy);
         else
-          outcomes[i].push_back(unread(raw));
+          outcomes[i].push_back(outcome_without_bytes(raw));
       });
       for (std::vector<ArticleOutcome>& many : outcomes)
         for (ArticleOutcome& outcome : many) {
-          if (options.duplicates == "exact") duplicates.mark(outcome);
-          if (outcome.reason != "no article by its name") count(counts, outcome);
+          duplicates.mark(outcome);
+          if (outcome.reason != kNoArticle) count(counts, outcome);
           BM_CHECK_OK(take(outcome));
         }
       if (take_count < batch.size()) return counts;

@@ -27,28 +27,6 @@ constexpr KindName kNames[] = {
     {LicenceKind::unknown, "unknown", "unknown"},
 };
 
-// How little a licence allows; of two statements the higher one counts. Kinds of equal rank that
-// differ (share-alike against no derivatives) cannot be ordered: then the outcome is unknown.
-int narrowness(LicenceKind kind) {
-  switch (kind) {
-    case LicenceKind::cc0:
-    case LicenceKind::public_domain:
-      return 0;
-    case LicenceKind::by:
-      return 1;
-    case LicenceKind::by_sa:
-    case LicenceKind::by_nd:
-      return 2;
-    case LicenceKind::by_nc:
-      return 3;
-    case LicenceKind::by_nc_sa:
-    case LicenceKind::by_nc_nd:
-      return 4;
-    default:
-      return 5;
-  }
-}
-
 bool is_element(pugi::xml_node node) { return node.type() == pugi::node_element; }
 
 std::string shortened(std::string text) {
@@ -157,7 +135,49 @@ void drop_custom_beside_named(std::vector<LicenceEvidence>& all) {
   if (named) std::erase_if(all, [](const LicenceEvidence& e) { return e.kind == LicenceKind::custom; });
 }
 
+LicenceEvidence evidence_of_list(LicenceKind kind) {
+  LicenceEvidence evidence;
+  evidence.kind = kind;
+  evidence.where = "file list";
+  evidence.text = kind == LicenceKind::custom ? "NO-CC CODE" : licence_name(kind, "");
+  return evidence;
+}
+
+// NLM sorts its packages by what the licence allows: oa_comm, oa_noncomm, oa_other.
+std::string group_conflict(const Licence& licence, std::string_view source) {
+  bool commercial = licence_narrowness(licence.kind) <= 2;
+  for (std::string_view group : {"oa_noncomm", "oa_other", "oa_comm"}) {
+    if (source.find(group) == std::string_view::npos) continue;
+    if (commercial == (group == "oa_comm")) return {};
+    std::string said = licence.evidence.where.empty() ? "the article" : licence.evidence.where;
+    return said + " says " + licence.name() + ", the package is NLM's " + std::string(group);
+  }
+  return {};
+}
+
 }  // namespace
+
+// Of two statements the higher one counts. Kinds of equal rank that differ (share-alike against no
+// derivatives) cannot be ordered: then the outcome is unknown.
+int licence_narrowness(LicenceKind kind) {
+  switch (kind) {
+    case LicenceKind::cc0:
+    case LicenceKind::public_domain:
+      return 0;
+    case LicenceKind::by:
+      return 1;
+    case LicenceKind::by_sa:
+    case LicenceKind::by_nd:
+      return 2;
+    case LicenceKind::by_nc:
+      return 3;
+    case LicenceKind::by_nc_sa:
+    case LicenceKind::by_nc_nd:
+      return 4;
+    default:
+      return 5;
+  }
+}
 
 std::string_view licence_key(LicenceKind kind) {
   for (const KindName& entry : kNames)
@@ -184,24 +204,31 @@ std::string licence_name(LicenceKind kind, std::string_view version) {
 
 std::string Licence::name() const { return licence_name(kind, version); }
 
-Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const LicenceLists* lists) {
+Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const LicenceLists* lists,
+                         std::string_view source) {
   Licence licence;
   bool has_words = false;
   std::vector<LicenceEvidence> all = gather(article, has_words);
   drop_custom_beside_named(all);
-  std::optional<LicenceEvidence> listed = lists ? lists->find(pmcid) : std::nullopt;
-  if (listed && listed->kind != LicenceKind::custom) all.push_back(*listed);
+  std::optional<LicenceEvidence> listed;
+  if (lists)
+    if (std::optional<ListedLicence> found = lists->find(pmcid)) listed = evidence_of_list(found->kind);
   if (all.empty()) {
-    if (listed) all.push_back(*listed);
     licence.kind = listed ? listed->kind : has_words ? LicenceKind::unknown : LicenceKind::none;
     if (listed) licence.evidence = *listed;
+    licence.conflict = group_conflict(licence, source);
     return licence;
   }
+  // "NO-CC CODE" only says that NLM read no Creative Commons licence: no narrower one, but worth a line.
+  if (listed && listed->kind != LicenceKind::custom) all.push_back(*listed);
+  if (listed && listed->kind == LicenceKind::custom && all[0].kind != LicenceKind::custom)
+    licence.conflict =
+        all[0].where + " says " + licence_name(all[0].kind, all[0].version) + ", file list says NO-CC CODE";
   // The first names it; a narrower statement elsewhere wins and the conflict is kept.
   size_t decided = 0;
   for (size_t i = 1; i < all.size(); ++i) {
     if (all[i].kind == all[decided].kind) continue;
-    int before = narrowness(all[decided].kind), now = narrowness(all[i].kind);
+    int before = licence_narrowness(all[decided].kind), now = licence_narrowness(all[i].kind);
     if (licence.conflict.empty() && !(before == 0 && now == 0))
       licence.conflict = all[0].where + " says " + licence_name(all[0].kind, all[0].version) + ", " +
                          all[i].where + " says " + licence_name(all[i].kind, all[i].version);
@@ -217,9 +244,11 @@ Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const L
     if (i != decided) licence.others.push_back(all[i]);
   // Neither of these two contains the other.
   for (const LicenceEvidence& evidence : licence.others)
-    if (evidence.kind != licence.kind && narrowness(evidence.kind) == narrowness(licence.kind) &&
-        narrowness(licence.kind) == 2)
+    if (evidence.kind != licence.kind &&
+        licence_narrowness(evidence.kind) == licence_narrowness(licence.kind) &&
+        licence_narrowness(licence.kind) == 2)
       licence.kind = LicenceKind::unknown;
+  if (licence.conflict.empty()) licence.conflict = group_conflict(licence, source);
   return licence;
 }
 

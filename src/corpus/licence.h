@@ -12,7 +12,6 @@
 #include <pugixml.hpp>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/json.h"
@@ -63,20 +62,33 @@ LicenceEvidence read_licence_address(std::string_view address);
 // A licence's words in English, Spanish, Portuguese or French; unknown when none is named.
 LicenceEvidence read_licence_words(std::string_view words);
 
-// NLM's oa_file_list.csv / .txt (with or without header, comma or tab): PMCID → licence.
-class LicenceLists {
- public:
-  Status add(const std::string& path);
-  // nullopt when the list does not know the article.
-  std::optional<LicenceEvidence> find(std::string_view pmcid) const;
-  size_t size() const { return kinds_.size(); }
-
- private:
-  std::unordered_map<uint64_t, LicenceKind> kinds_;
+// What NLM's lists say of one article.
+struct ListedLicence {
+  LicenceKind kind = LicenceKind::unknown;  // custom: "NO-CC CODE"
+  bool retracted = false;
 };
 
-// article: the <article> element. lists may be null.
-Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const LicenceLists* lists);
+// NLM's lists: oa_file_list.csv / .txt and the bulk packages' own (oa_comm_xml.….filelist.csv / .txt), with
+// or without header, comma or tab, also packed. 8 bytes an article.
+class LicenceLists {
+ public:
+  // bad_input: no line with a PMCID and a licence.
+  Status add(const std::string& path);
+  // nullopt when the lists do not know the article; of two lines the narrower licence.
+  std::optional<ListedLicence> find(std::string_view pmcid) const;
+  size_t size() const { return entries_.size(); }
+
+ private:
+  std::vector<uint64_t> entries_;  // number | narrowness | retracted | kind, sorted
+};
+
+// How little a licence allows: 0 (CC0) to 5 (custom, none, unknown).
+int licence_narrowness(LicenceKind kind);
+
+// article: the <article> element. lists may be null. `source` names the group of NLM's package the article
+// came in ("oa_noncomm_xml.PMC001xxxxxx….tar.gz/…"); that is no licence, but a disagreement is reported.
+Licence classify_licence(pugi::xml_node article, std::string_view pmcid, const LicenceLists* lists,
+                         std::string_view source = {});
 
 Json licence_evidence_json(const Licence& licence);  // {"where", "text"}
 

@@ -95,9 +95,9 @@ ArticleMetadata read_metadata(pugi::xml_node article) {
   out.year = read_year(meta);
   for (char c : attribute_named(article, "lang")) {
     if (c == '-' || c == '_') break;
-    out.language += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    out.declared_language += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   }
-  if (out.language.empty()) out.language = "en";
+  out.language = out.declared_language.empty() ? "en" : out.declared_language;
   out.article_type = std::string(attribute_named(article, "article-type"));
   return out;
 }

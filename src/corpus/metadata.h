@@ -12,8 +12,9 @@ namespace bm {
 struct ArticleMetadata {
   std::string pmcid;  // "PMC123"; "" when absent, as all below
   std::string pmid, doi, title, journal;
-  int year = 0;          // of the first publication; 0 = not said
-  std::string language;  // primary subtag in lower case; the DTD's default "en" when not said
+  int year = 0;                   // of the first publication; 0 = not said
+  std::string declared_language;  // xml:lang's primary subtag in lower case
+  std::string language;           // that; the DTD's default "en" when not said
   std::string article_type;
 };
 

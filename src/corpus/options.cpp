@@ -1,6 +1,7 @@
 #include "corpus/options.h"
 
 #include "corpus/licence.h"
+#include "corpus/quality.h"
 
 namespace bm {
 
@@ -37,13 +38,39 @@ void describe_selection(Fields& f, CorpusOptions& o) {
         "licences to keep: cc0, by, by-sa, by-nd, pd (public domain), by-nc, by-nc-sa, by-nc-nd, custom, "
         "none, unknown");
   f.add("file-list", o.file_lists,
-        "NLM's oa_file_list (CSV or TXT), asked where an article says nothing of its licence; repeatable",
+        "NLM's lists of licences (oa_file_list, oa_comm_xml.….filelist; CSV or TXT), held against the "
+        "articles' own words; repeatable",
         {.unit = "path", .result_neutral = true});
-  f.add("duplicates", o.duplicates, "articles of the same text or the same id: keep the first, or all",
-        {.choices = {"exact", "keep"}});
+  f.add("duplicates", o.duplicates,
+        "what is dropped: near-duplicates too, articles of the same text or id only, or nothing (default: "
+        "near; "
+        "exact in as-published)",
+        {.choices = {"near", "exact", "keep"}});
+  f.add("keep-member", o.keep_member, "which of several duplicates stays: the first in order, or the longest",
+        {.choices = {"first", "longest"}});
+  f.add("near-min-words", o.near_min_words, "shorter articles are not compared as near-duplicates",
+        {.unit = "words"});
   f.add("min-words", o.min_words, "articles of fewer words are rejected", {.unit = "words"});
+  f.add("languages", o.languages, "languages to keep, e.g. en,fr (default: all)");
+  f.add("filters", o.filters,
+        "rules an article's text must pass: gopher (all of them), or words, word-length, symbols, bullets, "
+        "ellipses, letters, stop-words, repeated-lines, repeated-paragraphs, repeated-words");
   f.add("max-article-size", o.max_article_size, "larger files are refused as broken",
         {.unit = "size, e.g. 256M"});
+}
+
+void describe_decontamination(Fields& f, CorpusOptions& o) {
+  f.add("decontaminate", o.decontaminate,
+        "benchmarks whose questions are looked for in the articles: tasks, groups or files as evaluate takes "
+        "them; all = those whose files are there");
+  f.add("benchmark-data", o.benchmark_data, "folder of the benchmarks' published files",
+        {.unit = "path", .result_neutral = true});
+  f.add("benchmark-languages", o.benchmark_languages, "languages of the benchmarks (default: English)");
+  f.add("decontamination-words", o.decontamination_words,
+        "so many words in a row shared with an item give it away", {.unit = "words"});
+  f.add("contaminated", o.contaminated,
+        "articles that hold items: dropped, or kept and only reported (default: drop; keep in as-published)",
+        {.choices = {"drop", "keep"}});
 }
 
 void describe(Fields& f, CorpusOptions& o) {
@@ -51,10 +78,15 @@ void describe(Fields& f, CorpusOptions& o) {
         {.unit = "path", .result_neutral = true});
   describe(f, o.text);
   describe_selection(f, o);
+  describe_decontamination(f, o);
   f.add("sequence-length", o.sequence_length, "length of the blocks that pieces are packed into",
         {.unit = "tokens"});
   f.add("piece-words", o.piece_words, "an article is cut in pieces of this many words; 0 = one piece",
         {.unit = "words"});
+  f.add("packing", o.packing,
+        "a sequence is a piece of an article, a whole article, or what fills blocks best (articles cut only "
+        "where they are longer than a block)",
+        {.choices = {"pieces", "documents", "best-fit"}});
   f.add("split-on-spaces", o.split_on_spaces,
         "pieces: words are separated by single spaces only (default: only in as-published)");
   f.add("parse-special", o.parse_special,
@@ -71,7 +103,15 @@ Result<CorpusSwitches> resolve_switches(const CorpusOptions& options, const Comm
   CorpusSwitches switches;
   switches.split_on_spaces = options.split_on_spaces.value_or(published);
   switches.parse_special = options.parse_special.value_or(published);
+  std::string duplicates = options.duplicates.value_or(published ? "exact" : "near");
+  switches.drop_exact = duplicates != "keep";
+  switches.drop_near = duplicates == "near";
+  switches.drop_contaminated = options.contaminated.value_or(published ? "keep" : "drop") == "drop";
   return switches;
+}
+
+int64_t piece_words_of(const CorpusOptions& options) {
+  return options.packing == "pieces" ? options.piece_words : 0;
 }
 
 Status check_options(const CorpusOptions& o) {
@@ -86,6 +126,14 @@ Status check_options(const CorpusOptions& o) {
     return bad_input("--holdout and --holdout-articles are two ways to say the same", "Give one of them.");
   if (o.articles_per_file < 1) return bad_input("--articles-per-file must be at least 1");
   if (o.min_words < 0) return bad_input("--min-words is negative");
+  if (o.near_min_words < 0) return bad_input("--near-min-words is negative");
+  if (o.decontamination_words < 4)
+    return bad_input("--decontamination-words is " + std::to_string(o.decontamination_words),
+                     "Fewer than 4 words in a row are met everywhere; 13 is usual.");
+  if (!o.benchmark_data.empty() && o.decontaminate.empty())
+    return bad_input("--benchmark-data without --decontaminate",
+                     "Say which benchmarks, e.g. --decontaminate all.");
+  BM_TRY([[maybe_unused]] auto rules, expand_quality_rules(o.filters));
   if (o.max_article_size.bytes < 1024) return bad_input("--max-article-size is below 1K");
   for (const std::string& licence : o.licenses)
     if (!parse_licence_kind(licence))

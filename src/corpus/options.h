@@ -34,12 +34,22 @@ struct CorpusOptions {
   std::string tokenizer;  // model folder, tokenizer.json or tokenizer.model
   TextOptions text;
   std::vector<std::string> licenses = {"cc0", "by", "by-sa", "by-nd"};
-  std::vector<std::string> file_lists;  // NLM's oa_file_list.csv / .txt
-  std::string duplicates = "exact";     // exact | keep
+  std::vector<std::string> file_lists;    // NLM's oa_file_list.csv / .txt
+  std::optional<std::string> duplicates;  // near | exact | keep; unset: as the mode says
+  std::string keep_member = "first";      // first | longest: which of a cluster of duplicates stays
+  int64_t near_min_words = 50;            // shorter articles are not compared as near-duplicates
   int64_t min_words = 1;
+  std::vector<std::string> languages;      // to keep; empty: all
+  std::vector<std::string> filters;        // rules of quality.h
+  std::vector<std::string> decontaminate;  // tasks and files of items as `evaluate` names them, or "all"
+  std::string benchmark_data;              // folder of the published files
+  std::vector<std::string> benchmark_languages;
+  int64_t decontamination_words = 13;       // length of a run of words that gives an item away
+  std::optional<std::string> contaminated;  // drop | keep; unset: as the mode says
   ByteSize max_article_size{256ull << 20};
   int64_t sequence_length = 2048;
   int64_t piece_words = 1000;
+  std::string packing = "pieces";       // pieces | documents | best-fit
   std::optional<bool> split_on_spaces;  // unset: as the mode says
   std::optional<bool> parse_special;    // unset: as the mode says
   double holdout = 0;
@@ -48,6 +58,8 @@ struct CorpusOptions {
 };
 // Which articles are taken: licences, file lists, duplicates, sizes (part of the listing below).
 void describe_selection(Fields& fields, CorpusOptions& options);
+// Benchmarks to look for.
+void describe_decontamination(Fields& fields, CorpusOptions& options);
 void describe(Fields& fields, CorpusOptions& options);
 
 // Named switches of the mode (architecture rule 4), resolved once.
@@ -56,8 +68,13 @@ struct CorpusSwitches {
       false;  // pieces: words are what stands between single spaces (the original's text.split(" "))
   bool parse_special =
       false;  // "</s>" inside an article becomes the control token (the original's tokenizer call)
+  bool drop_exact = true, drop_near = true;  // duplicates
+  bool drop_contaminated = true;             // articles that hold items of a benchmark
 };
 Result<CorpusSwitches> resolve_switches(const CorpusOptions& options, const CommonOptions& common);
+
+// Words of a piece: 0 (the whole article) unless the packing is by pieces.
+int64_t piece_words_of(const CorpusOptions& options);
 
 // Refuses values that describe() lets through (shares outside 0..1, zero lengths, unknown licences).
 Status check_options(const CorpusOptions& options);

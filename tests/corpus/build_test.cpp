@@ -126,7 +126,7 @@ TEST(Build, SameBytesForAnyThreads) {
 TEST(Build, HoldoutIsByIdAndStaysOutOfTheTokens) {
   TemporaryFolder folder;
   for (int i = 0; i < 30; ++i)
-    ASSERT_TRUE(write_file_atomic(folder.file("a" + std::to_string(i) + ".xml"), numbered(i)).ok());
+    ASSERT_TRUE(testing::write_plain(folder.file("a" + std::to_string(i) + ".xml"), numbered(i)));
   std::vector<std::string> all, some;
   for (int i = 0; i < 30; ++i) all.push_back(folder.file("a" + std::to_string(i) + ".xml"));
   some.assign(all.begin() + 5, all.end());
@@ -204,7 +204,7 @@ TEST(Build, KilledAndStartedAgainEndsTheSame) {
     ASSERT_TRUE(make_directories(in).ok());
     for (int i = 0; i < 200; ++i)
       ASSERT_TRUE(
-          write_file_atomic(in + "/" + std::to_string(1000 + i) + ".xml", numbered(part * 1000 + i)).ok());
+          testing::write_plain(in + "/" + std::to_string(1000 + i) + ".xml", numbered(part * 1000 + i)));
     inputs.push_back(in);
   }
   auto whole = build_corpus(options_for(inputs, folder.file("whole")), {});
@@ -227,7 +227,7 @@ TEST(Build, FinishedPartsAreNotRedone) {
   std::vector<std::string> inputs;
   for (int part = 0; part < 520; ++part) {  // two parts: the first of 512 files
     inputs.push_back(folder.file(std::to_string(part) + ".xml"));
-    ASSERT_TRUE(write_file_atomic(inputs.back(), numbered(part)).ok());
+    ASSERT_TRUE(testing::write_plain(inputs.back(), numbered(part)));
   }
   CorpusOptions options = options_for(inputs, folder.file("out"));
   std::string joined;

@@ -172,5 +172,36 @@ TEST(FileLists, FallBackAndConflict) {
   EXPECT_FALSE(lists.add(folder.file("no.csv")).ok());
 }
 
+// The bulk packages' own lists: the file's folder also begins with "PMC", a column says what was retracted.
+TEST(Licence, PackageListsAndDisagreements) {
+  testing::TemporaryFolder folder;
+  ASSERT_TRUE(write_file_atomic(folder.file("oa_comm.filelist.csv"),
+                                "Article File,Article Citation,AccessionID,LastUpdated,PMID,License,Retracted\n"
+                                "PMC005xxxxxx/PMC5000001.xml,\"J, 1\",PMC5000001,2024-01-01,1,CC BY,no\n"
+                                "PMC005xxxxxx/PMC5000002.xml,J,PMC5000002,2024-01-01,2,CC BY-NC,yes\n"
+                                "PMC005xxxxxx/PMC5000003.xml,J,PMC5000003,2024-01-01,3,NO-CC CODE,no\n")
+                  .ok());
+  ASSERT_TRUE(write_file_atomic(folder.file("list.txt"),
+                                "2024-06-01\noa_package/a/PMC5000004.tar.gz\tJ 2\tPMC5000004\tPMID:4\tCC0\n"
+                                "oa_package/a/PMC5000001.tar.gz\tJ\tPMC5000001\tPMID:1\tCC BY-ND\n")
+                  .ok());
+  LicenceLists lists;
+  ASSERT_TRUE(lists.add(folder.file("oa_comm.filelist.csv")).ok());
+  ASSERT_TRUE(lists.add(folder.file("list.txt")).ok());
+  EXPECT_FALSE(lists.find("PMC5").has_value());
+  EXPECT_EQ(lists.find("PMC5000001")->kind, LicenceKind::by_nd);  // the narrower of two lines
+  EXPECT_TRUE(lists.find("PMC5000002")->retracted);
+  EXPECT_FALSE(lists.find("PMC5000003")->retracted);
+  EXPECT_EQ(lists.find("PMC5000004")->kind, LicenceKind::cc0);
+  const std::string by = "<license xlink:href=\"https://creativecommons.org/licenses/by/4.0/\"/>";
+  Licence narrower = classify(by, &lists, "PMC5000002");
+  EXPECT_EQ(narrower.kind, LicenceKind::by_nc);
+  EXPECT_NE(narrower.conflict.find("file list says CC BY-NC"), std::string::npos);
+  Licence uncoded = classify(by, &lists, "PMC5000003");
+  EXPECT_EQ(uncoded.name(), "CC BY 4.0");
+  EXPECT_NE(uncoded.conflict.find("NO-CC CODE"), std::string::npos);
+  EXPECT_EQ(classify(by, &lists, "PMC5000009").conflict, "");
+}
+
 }  // namespace
 }  // namespace bm
