@@ -1,10 +1,7 @@
 // pretrain MODEL --data DIR --out DIR
 #include "training/pretrain.h"
 
-#include <cmath>
-#include <cstdio>
-
-#include "base/log.h"
+#include "cli/train_report.h"
 #include "cli/verb.h"
 
 namespace bm {
@@ -12,31 +9,11 @@ namespace {
 
 PretrainOptions options;
 
-std::string number(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
-  return text;
-}
-
-std::string in_words(const PretrainReport& report, const std::string& out) {
-  if (report.dry_run)
-    return "would take " + format_count(static_cast<uint64_t>(report.steps)) +
-           " steps: " + report.summary.dump_spaced();
-  std::string text = out + ": " + (report.already_complete ? "already complete, " : "") +
-                     format_count(static_cast<uint64_t>(report.steps)) + " steps, " +
-                     format_count(report.tokens) + " tokens, loss " + number(report.first_loss) + " → " +
-                     number(report.last_loss);
-  if (report.first_held_out_loss && report.last_held_out_loss)
-    text += ", held-out perplexity " + number(std::exp(*report.first_held_out_loss)) + " → " +
-            number(std::exp(*report.last_held_out_loss));
-  return text;
-}
-
 Result<Outcome> run(const Invocation& call) {
   PretrainOptions chosen = options;
   chosen.model = call.argument("MODEL");
   BM_TRY(PretrainReport report, pretrain(chosen, call.common));
-  print_line(call.common.json ? report.summary.dump_spaced() : in_words(report, chosen.out));
+  print_train_report(report, chosen.out, call.common.json);
   return Outcome::done;
 }
 

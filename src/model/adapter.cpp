@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "formats/checkpoint.h"
+#include "formats/safetensors.h"
 
 namespace bm {
 namespace {
@@ -114,6 +115,11 @@ Status Adapter::read_tensors() {
   std::string file = path_join(path_, "adapter_model.safetensors");
   if (!exists(file)) file = path_join(path_, "adapter_model.bin");
   if (!exists(file)) return bad_input("there is neither adapter_model.safetensors nor adapter_model.bin");
+  if (ends_with(file, ".safetensors")) {
+    BM_TRY(SafetensorsFile metadata, SafetensorsFile::open(file));
+    for (const auto& [key, value] : metadata.metadata())
+      if (key == "base_fingerprint") base_fingerprint_ = value;
+  }
   BM_TRY(Checkpoint checkpoint, Checkpoint::open(file));
   for (const std::string& name : checkpoint.names()) {
     BM_TRY(StoredTensor stored, checkpoint.get(name));

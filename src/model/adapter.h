@@ -39,6 +39,8 @@ class Adapter {
   // "" when it cannot be found on disk. base_name is the text of the file.
   std::string find_base() const;
   const std::string& base_name() const { return base_name_; }
+  // What finetune wrote about the base's weights (base_fingerprint.h); "" in other folders.
+  const std::string& base_fingerprint() const { return base_fingerprint_; }
 
   // By module name of the base model: "model.layers.0.self_attn.q_proj".
   const std::map<std::string, AdapterModule, std::less<>>& modules() const { return modules_; }
@@ -51,7 +53,7 @@ class Adapter {
   Status read_tensors();
   Status read_tensor(const std::string& name, const TensorView& view);
   Status finish_modules();
-  std::string path_, base_name_;
+  std::string path_, base_name_, base_fingerprint_;
   Json config_;
   std::map<std::string, AdapterModule, std::less<>> modules_;
   std::map<std::string, TensorView, std::less<>> replaced_;

@@ -4,7 +4,9 @@
 #include <cassert>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/threads.h"
+#include "model/base_fingerprint.h"
 #include "model/quantized_linear.h"
 
 namespace bm {
@@ -235,8 +237,12 @@ Result<OpenedModel> open_model(const std::string& path, const std::string& base_
         .in(base);
   BM_TRY(ModelConfig config, parse_model_config(checkpoint.config()).in(config_path));
   std::string tokenizer_folder = adapter && has_tokenizer_files(path) ? path : base;
+  const bool fingerprinted = adapter && !adapter->base_fingerprint().empty();
   BM_TRY(WeightSource source,
          WeightSource::open(std::move(checkpoint), std::move(config), std::move(adapter)));
+  if (fingerprinted)
+    if (const Status same = check_base_fingerprint(*source.adapter(), source); !same.ok())
+      log_warning(path + ": " + same.error().paragraph());
   return OpenedModel{std::move(source), std::move(tokenizer_folder)};
 }
 

@@ -46,4 +46,11 @@ void attention_backward(const AttentionShape& shape, int64_t rows, int64_t lengt
                         const float* k, const float* v, const float* out, const float* log_sum_exp,
                         const float* d_out, float* d_q, float* d_k, float* d_v);
 
+// The same for sequences of different lengths, one behind the other (documents that do not see each other).
+void attention_forward(const AttentionShape& shape, std::span<const int64_t> lengths, const float* q,
+                       const float* k, const float* v, float* out, float* log_sum_exp);
+void attention_backward(const AttentionShape& shape, std::span<const int64_t> lengths, const float* q,
+                        const float* k, const float* v, const float* out, const float* log_sum_exp,
+                        const float* d_out, float* d_q, float* d_k, float* d_v);
+
 }  // namespace bm

@@ -1,7 +1,9 @@
 // Backward of attention. One task owns one key/value head of one sequence with all its query heads, so every
 // gradient is summed by one thread in a fixed order: keys by ascending tile, within a tile queries by
 // ascending tile.
+#include <algorithm>
 #include <cassert>
+#include <vector>
 
 #include "base/threads.h"
 #include "ops/attention.h"
@@ -132,20 +134,57 @@ void run_task(const Geometry& g, const Inputs& in, int64_t kv_head) {
 
 }  // namespace
 
-void attention_backward(const AttentionShape& shape, int64_t rows, int64_t length, const float* q,
+void attention_forward(const AttentionShape& shape, std::span<const int64_t> lengths, const float* q,
+                       const float* k, const float* v, float* out, float* log_sum_exp) {
+  std::vector<AttentionSequence> sequences;
+  int64_t start = 0;
+  for (int64_t length : lengths) {
+    const int64_t at = start * shape.heads * shape.head_dim, kv_at = start * shape.kv_heads * shape.head_dim;
+    AttentionSequence& s = sequences.emplace_back();
+    s.q = q + at;
+    s.keys = k + kv_at;
+    s.values = v + kv_at;
+    s.out = out + at;
+    s.queries = length;
+    s.log_sum_exp = log_sum_exp ? log_sum_exp + start * shape.heads : nullptr;
+    start += length;
+  }
+  attention(shape, sequences);
+}
+
+void attention_backward(const AttentionShape& shape, std::span<const int64_t> lengths, const float* q,
                         const float* k, const float* v, const float* out, const float* log_sum_exp,
                         const float* d_out, float* d_q, float* d_k, float* d_v) {
   assert(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   const Geometry g(shape);
-  parallel_for(static_cast<size_t>(rows * g.kv_heads), [&](size_t task) {
-    const int64_t row = static_cast<int64_t>(task) / g.kv_heads,
-                  kv_head = static_cast<int64_t>(task) % g.kv_heads;
-    const int64_t at = row * length * g.heads * g.dim, kv_at = row * length * g.kv_heads * g.dim;
+  struct Piece {
+    int64_t start, length;
+  };
+  std::vector<Piece> pieces;
+  int64_t start = 0;
+  for (int64_t length : lengths) {
+    if (length > 0) pieces.push_back({start, length});
+    start += length;
+  }
+  // The longest first, so that the threads end together.
+  std::stable_sort(pieces.begin(), pieces.end(),
+                   [](const Piece& a, const Piece& b) { return a.length > b.length; });
+  parallel_for(pieces.size() * static_cast<size_t>(g.kv_heads), [&](size_t task) {
+    const Piece& piece = pieces[task / static_cast<size_t>(g.kv_heads)];
+    const auto kv_head = static_cast<int64_t>(task % static_cast<size_t>(g.kv_heads));
+    const int64_t at = piece.start * g.heads * g.dim, kv_at = piece.start * g.kv_heads * g.dim;
     run_task(g,
-             {q + at, k + kv_at, v + kv_at, out + at, log_sum_exp + row * length * g.heads, d_out + at,
-              d_q + at, d_k + kv_at, d_v + kv_at, length},
+             {q + at, k + kv_at, v + kv_at, out + at, log_sum_exp + piece.start * g.heads, d_out + at,
+              d_q + at, d_k + kv_at, d_v + kv_at, piece.length},
              kv_head);
   });
+}
+
+void attention_backward(const AttentionShape& shape, int64_t rows, int64_t length, const float* q,
+                        const float* k, const float* v, const float* out, const float* log_sum_exp,
+                        const float* d_out, float* d_q, float* d_k, float* d_v) {
+  const std::vector<int64_t> lengths(static_cast<size_t>(rows), length);
+  attention_backward(shape, lengths, q, k, v, out, log_sum_exp, d_out, d_q, d_k, d_v);
 }
 
 }  // namespace bm

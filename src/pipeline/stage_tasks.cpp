@@ -8,6 +8,7 @@
 #include "pipeline/stages.h"
 #include "quantization/quantize.h"
 #include "report/report.h"
+#include "training/finetune.h"
 #include "training/pretrain.h"
 
 namespace bm {
@@ -56,6 +57,19 @@ struct PretrainTask final : RoomTask<PretrainOptions> {
   Status run(const CommonOptions& common, const std::string& out) override {
     options.out = out;
     BM_TRY(PretrainReport report, pretrain(options, common));
+    (void)report;
+    return {};
+  }
+};
+
+struct FinetuneTask final : RoomTask<FinetuneOptions> {
+  Status set_special(const std::string& key, const Json& value) override {
+    BM_TRY((key == "model" ? options.model : options.data), one_word(value));
+    return {};
+  }
+  Status run(const CommonOptions& common, const std::string& out) override {
+    options.out = out;
+    BM_TRY(TrainReport report, finetune(options, common));
     (void)report;
     return {};
   }
@@ -171,6 +185,11 @@ std::vector<StageKind> make_kinds() {
   pretrain.special = {"model", "data"};
   pretrain.model_output = "final";
 
+  StageKind finetune = kind("finetune", make_task<FinetuneTask>);
+  finetune.references = {{"model", model}, {"load", model}, {"data", folder}, {"evaluate-data", text}};
+  finetune.special = {"model", "data"};
+  finetune.model_output = "final";
+
   StageKind merge = kind("merge", make_task<MergeTask>);
   merge.references = {{"models", model}};
   merge.special = {"config", "models"};
@@ -191,7 +210,8 @@ std::vector<StageKind> make_kinds() {
   compare.references = {{"reference", model}, {"models", model}, {"data", text}};
   compare.special = {"reference", "models", "data"};
 
-  return {corpus, pretrain, merge, quantize, evaluate, compare, kind("report", make_task<ReportTask>)};
+  return {corpus,   pretrain, finetune, merge,
+          quantize, evaluate, compare,  kind("report", make_task<ReportTask>)};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cmath>
 #include <string>
+#include <type_traits>
 
 #include "base/file.h"
 #include "base/hash.h"
@@ -64,33 +65,47 @@ bool decays(DecayRule rule, std::string_view parameter) {
   return true;
 }
 
-AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options)
-    : parameters_(parameters), options_(options) {
-  for (Parameter& parameter : parameters_) {
-    exp_avg_.emplace_back(parameter.value.size(), 0.0f);
-    exp_avg_sq_.emplace_back(parameter.value.size(), 0.0f);
-    if (options.precision == Precision::bf16_masters) masters_.push_back(parameter.value);
+ElementRange shard_of(size_t count, int rank, int ranks) {
+  const size_t each = (count + static_cast<size_t>(ranks) - 1) / static_cast<size_t>(ranks);
+  const size_t begin = std::min(count, each * static_cast<size_t>(rank));
+  return {begin, std::min(count, begin + each)};
+}
+
+AdamW::AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options, int rank, int ranks)
+    : parameters_(parameters), options_(options), rank_(rank), ranks_(ranks) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const std::vector<float>& value = parameters_[i].value;
+    const ElementRange part = range(i);
+    exp_avg_.emplace_back(part.count(), 0.0f);
+    exp_avg_sq_.emplace_back(part.count(), 0.0f);
+    if (has_masters())
+      masters_.emplace_back(value.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                            value.begin() + static_cast<std::ptrdiff_t>(part.end));
   }
   refresh();
 }
+
+ElementRange AdamW::range(size_t i) const { return shard_of(parameters_[i].value.size(), rank_, ranks_); }
 
 void AdamW::refresh() {
   if (options_.precision == Precision::f32) return;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& parameter = parameters_[i];
-    if (!masters_.empty()) parameter.value = masters_[i];
+    if (!masters_.empty())
+      std::copy(masters_[i].begin(), masters_[i].end(),
+                parameter.value.begin() + static_cast<std::ptrdiff_t>(range(i).begin));
     if (masters_.empty() || rounded_in_products(parameter)) round_all(parameter.value);
   }
 }
 
-double AdamW::gradient_norm() {
-  if (options_.precision == Precision::bf16_pure)
-    for (Parameter& parameter : parameters_) round_all(parameter.gradient);
+double AdamW::squared_gradient() {
   double total = 0;
-  for (const Parameter& parameter : parameters_) {
-    const std::vector<float>& gradient = parameter.gradient;
-    std::vector<double> sums((gradient.size() + chunk - 1) / chunk);
-    parallel_chunks(gradient.size(), chunk, [&](size_t begin, size_t end) {
+  for (size_t index = 0; index < parameters_.size(); ++index) {
+    if (options_.precision == Precision::bf16_pure) round_all(parameters_[index].gradient);
+    const ElementRange part = range(index);
+    const float* gradient = parameters_[index].gradient.data() + part.begin;
+    std::vector<double> sums((part.count() + chunk - 1) / chunk);
+    parallel_chunks(part.count(), chunk, [&](size_t begin, size_t end) {
       double sum = 0;
       for (size_t i = begin; i < end; ++i)
         sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
@@ -98,11 +113,17 @@ double AdamW::gradient_norm() {
     });
     for (double sum : sums) total += sum;
   }
-  double norm = std::sqrt(total);
+  return total;
+}
+
+double AdamW::norm_of(double squares) const {
+  const double norm = std::sqrt(squares);
   return options_.precision == Precision::bf16_pure
              ? static_cast<double>(round_to_bf16(static_cast<float>(norm)))
              : norm;
 }
+
+double AdamW::gradient_norm() { return norm_of(squared_gradient()); }
 
 // Scalars of one update, in the float32 that the elements see.
 struct AdamW::Rates {
@@ -131,25 +152,42 @@ void update_element(float& value, float gradient, float& m, float& v, bool decay
 
 void AdamW::update(size_t index, const Rates& r) {
   Parameter& parameter = parameters_[index];
-  std::vector<float>& target = values(index);
+  const ElementRange part = range(index);
+  float* target = masters_.empty() ? parameter.value.data() + part.begin : masters_[index].data();
+  const float* gradient = parameter.gradient.data() + part.begin;
+  float *m = exp_avg_[index].data(), *v = exp_avg_sq_[index].data();
   bool decay = options_.weight_decay != 0 && decays(options_.decay, parameter.name);
-  bool stochastic = options_.precision == Precision::bf16_stochastic;
   CounterRandom random(options_.seed, hash64(parameter.name, mix64(static_cast<uint64_t>(r.k))));
-  auto run = [&](auto round) {
-    parallel_chunks(target.size(), chunk, [&](size_t begin, size_t end) {
+  std::vector<uint64_t> lost((part.count() + chunk - 1) / chunk), moved(lost.size());
+  auto run = [&](auto round, auto finish) {
+    parallel_chunks(part.count(), chunk, [&](size_t begin, size_t end) {
+      uint64_t unmoved = 0, changed = 0;
       for (size_t i = begin; i < end; ++i) {
-        update_element(target[i], parameter.gradient[i], exp_avg_[index][i], exp_avg_sq_[index][i], decay,
-                       r.keep, r.clip, r.lerp, r.beta1, r.beta2, r.one_minus_beta2, r.correction2, r.epsilon,
-                       r.minus_step, round);
-        if (stochastic) target[i] = round_stochastically(target[i], random.u32(i));
+        [[maybe_unused]] const float before = target[i];
+        update_element(target[i], gradient[i], m[i], v[i], decay, r.keep, r.clip, r.lerp, r.beta1, r.beta2,
+                       r.one_minus_beta2, r.correction2, r.epsilon, r.minus_step, round);
+        if constexpr (!std::is_same_v<decltype(finish), NoRounding>) {
+          target[i] = finish(target[i], i);
+          if (target[i] != before) {
+            ++changed;
+          } else if (m[i] != 0 && r.minus_step != 0) {
+            ++unmoved;
+          }
+        }
       }
+      lost[begin / chunk] = unmoved;
+      moved[begin / chunk] = changed;
     });
   };
   if (options_.precision == Precision::bf16_pure) {
-    run(ToBf16{});
+    run(ToBf16{}, [](float value, size_t) { return value; });
+  } else if (options_.precision == Precision::bf16_stochastic) {
+    run(NoRounding{},
+        [&](float value, size_t i) { return round_stochastically(value, random.u32(part.begin + i)); });
   } else {
-    run(NoRounding{});
+    run(NoRounding{}, NoRounding{});
   }
+  for (size_t i = 0; i < lost.size(); ++i) lost_ += lost[i], moved_ += moved[i];
 }
 
 void AdamW::step(double rate, double norm, int64_t k) {
@@ -168,6 +206,7 @@ void AdamW::step(double rate, double norm, int64_t k) {
               f(-rate / correction1),
               k};
   if (options_.precision == Precision::bf16_pure) rates.clip = round_to_bf16(rates.clip);
+  lost_ = moved_ = 0;
   for (size_t i = 0; i < parameters_.size(); ++i) update(i, rates);
   if (!masters_.empty()) refresh();
 }

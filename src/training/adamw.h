@@ -32,29 +32,54 @@ struct AdamWOptions {
   uint64_t seed = 0;  // of stochastic rounding
 };
 
+// The part of a parameter whose moments one of several ranks keeps (ZeRO-1).
+struct ElementRange {
+  size_t begin = 0, end = 0;
+  size_t count() const { return end - begin; }
+};
+// Rank's part of `count` elements: equal parts but for the last.
+ElementRange shard_of(size_t count, int rank, int ranks);
+
 class AdamW {
  public:
   // Rounds the values of `parameters` as the precision wants; the vector must outlive this.
-  AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options);
+  // With several ranks only this one's part of every parameter is updated.
+  AdamW(std::vector<Parameter>& parameters, const AdamWOptions& options, int rank = 0, int ranks = 1);
 
   // √Σ|g|² over all parameters, before clipping (float64 sums over fixed chunks).
   double gradient_norm();
+  // Σ|g|² over this rank's parts.
+  double squared_gradient();
+  double norm_of(double squares) const;
   // Update k (from 1) at this rate; norm from gradient_norm().
   void step(double rate, double norm, int64_t k);
 
-  // What a checkpoint keeps, index as in parameters: the exact values and the moments.
-  std::vector<float>& values(size_t i) { return masters_.empty() ? parameters_[i].value : masters_[i]; }
+  // What a checkpoint keeps, index as in parameters: the exact values (whole), and the moments and masters
+  // of this rank's part.
+  ElementRange range(size_t i) const;
+  std::vector<float>& value_part(size_t i) { return masters_.empty() ? parameters_[i].value : masters_[i]; }
+  bool has_masters() const { return options_.precision == Precision::bf16_masters; }
   std::vector<float>& exp_avg(size_t i) { return exp_avg_[i]; }
   std::vector<float>& exp_avg_sq(size_t i) { return exp_avg_sq_[i]; }
-  // After values() were replaced: makes what the forward pass sees.
+  // After values or masters were replaced: makes what the forward pass sees.
   void refresh();
+  // Of the last step, bf16 forms that round the value: the share of elements whose update was not 0 but left
+  // the value as it was.
+  double lost_updates() const {
+    return moved_ + lost_ > 0 ? static_cast<double>(lost_) / static_cast<double>(moved_ + lost_) : 0;
+  }
+  bool counts_lost_updates() const {
+    return options_.precision == Precision::bf16_pure || options_.precision == Precision::bf16_stochastic;
+  }
 
  private:
   struct Rates;
   void update(size_t index, const Rates& rates);
   std::vector<Parameter>& parameters_;
   AdamWOptions options_;
-  std::vector<std::vector<float>> masters_, exp_avg_, exp_avg_sq_;
+  std::vector<std::vector<float>> masters_, exp_avg_, exp_avg_sq_;  // of this rank's part
+  int rank_ = 0, ranks_ = 1;
+  uint64_t moved_ = 0, lost_ = 0;
 };
 
 }  // namespace bm

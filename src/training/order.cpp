@@ -45,13 +45,20 @@ std::vector<uint64_t> epoch_order(OrderRule rule, uint64_t n, uint64_t seed, uin
 
 BatchPlan::BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order,
                      AccumulationRule rule, uint64_t seed)
-    : blocks_(blocks),
+    : BatchPlan(std::vector<MixedSource>{{0, blocks, blocks}}, micro_batch, accumulate, order, rule, seed) {}
+
+BatchPlan::BatchPlan(std::vector<MixedSource> sources, int64_t micro_batch, int64_t accumulate,
+                     OrderRule order, AccumulationRule rule, uint64_t seed)
+    : sources_(std::move(sources)),
+      blocks_(0),
       seed_(seed),
       micro_batch_(micro_batch),
       accumulate_(accumulate),
-      batches_(ceil_divide(static_cast<int64_t>(blocks), micro_batch)),
+      batches_(0),
       order_(order),
       rule_(rule) {
+  for (const MixedSource& source : sources_) blocks_ += source.an_epoch;
+  batches_ = ceil_divide(static_cast<int64_t>(blocks_), micro_batch);
   // An epoch shorter than one accumulation ends with an update under either rule.
   if (batches_ <= accumulate_) rule_ = AccumulationRule::by_epoch;
 }
@@ -65,11 +72,36 @@ int64_t BatchPlan::steps_of(double epochs) const {
                            static_cast<int64_t>(std::ceil(epochs * static_cast<double>(steps_per_epoch()))));
 }
 
+// The blocks an epoch takes, source after source.
+std::vector<uint64_t> BatchPlan::blocks_of(uint64_t epoch) const {
+  std::vector<uint64_t> blocks;
+  blocks.reserve(blocks_);
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    const MixedSource& source = sources_[i];
+    std::vector<uint64_t> order;
+    uint64_t pass = ~uint64_t{0};
+    for (uint64_t draw = epoch * source.an_epoch; i > 0 && draw < (epoch + 1) * source.an_epoch; ++draw) {
+      if (draw / source.count != pass) {
+        pass = draw / source.count;
+        order = counter_permutation(source.count, seed_, mix64(hash64("mixed source", i) + pass));
+      }
+      blocks.push_back(source.first + order[draw % source.count]);
+    }
+    for (uint64_t place = 0; i == 0 && place < source.an_epoch; ++place)
+      blocks.push_back(source.first + place);
+  }
+  return blocks;
+}
+
 // Blocks of a batch counted over all epochs.
 std::vector<uint64_t> BatchPlan::batch(int64_t index) {
   int64_t epoch = index / batches_;
   if (epoch != cached_epoch_) {
     cached_order_ = epoch_order(order_, blocks_, seed_, static_cast<uint64_t>(epoch));
+    if (sources_.size() > 1) {
+      const std::vector<uint64_t> blocks = blocks_of(static_cast<uint64_t>(epoch));
+      for (uint64_t& place : cached_order_) place = blocks[place];
+    }
     cached_epoch_ = epoch;
   }
   auto first = static_cast<size_t>(index % batches_ * micro_batch_);

@@ -24,10 +24,20 @@ enum class AccumulationRule : uint8_t {
   continuous,  // steps run over epoch borders; an epoch has floor(batches / accumulate) of them (before)
 };
 
+// A corpus among several: which part of all blocks it is, and how many of them an epoch takes.
+struct MixedSource {
+  uint64_t first = 0, count = 0;
+  uint64_t an_epoch = 0;
+};
+
 class BatchPlan {
  public:
   BatchPlan(uint64_t blocks, int64_t micro_batch, int64_t accumulate, OrderRule order, AccumulationRule rule,
             uint64_t seed);
+  // Several corpora: an epoch takes sources[0] once and of every other its share, drawn without repetition
+  // until that corpus has been seen whole. Blocks are numbered over all of them.
+  BatchPlan(std::vector<MixedSource> sources, int64_t micro_batch, int64_t accumulate, OrderRule order,
+            AccumulationRule rule, uint64_t seed);
 
   int64_t steps_per_epoch() const;
   // Steps of `epochs` (may be a fraction), at least one.
@@ -37,6 +47,8 @@ class BatchPlan {
 
  private:
   std::vector<uint64_t> batch(int64_t index_in_all);
+  std::vector<uint64_t> blocks_of(uint64_t epoch) const;
+  std::vector<MixedSource> sources_;
   uint64_t blocks_, seed_;
   int64_t micro_batch_, accumulate_, batches_;  // batches an epoch
   OrderRule order_;

@@ -214,7 +214,7 @@ TEST(PretrainRefuses, NumbersThatMeanNothing) {
   EXPECT_NE(with([](auto& o) { o.micro_batch = 0; }).find("--micro-batch"), std::string::npos);
   EXPECT_NE(with([](auto& o) { o.schedule = "cosinus"; }).find("cosinus"), std::string::npos);
   EXPECT_NE(with([](auto& o) { o.precision = "fp8"; }).find("fp8"), std::string::npos);
-  EXPECT_NE(with([](auto& o) { o.document_mask = true; }).find("not supported yet"), std::string::npos);
+  EXPECT_NE(with([](auto& o) { o.checkpointing = "all"; }).find("none, cheap and block"), std::string::npos);
   EXPECT_NE(with([](auto& o) { o.evaluate_every = 2; }).find("--evaluate-data"), std::string::npos);
   EXPECT_NE(with([](auto& o) { o.sequence_length = 32; }).find("64 tokens"), std::string::npos);
   EXPECT_NE(with([](auto& o) { o.dtype = "int8"; }).find("int8"), std::string::npos);
@@ -285,8 +285,7 @@ TEST(Pretrain, CorpusAndHeldOutBlocks) {
   ASSERT_TRUE(writer->commit().ok());
   PretrainOptions options = tiny(folder.file("run"));
   options.data = folder.file("tokens.bin");
-  options.evaluate_data = folder.file("tokens");
-  options.evaluate_data += ".idx";
+  options.evaluate_data = {folder.file("tokens.idx")};
   options.evaluate_every = 4;
   auto report = pretrain(options, {});
   ASSERT_TRUE(report.ok()) << report.error().paragraph();

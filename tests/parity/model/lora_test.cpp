@@ -1,7 +1,10 @@
 // Adapters against PEFT (golden/lora/SOURCE.txt holds formulas and tolerances).
+#include "model/lora.h"
+
 #include <cstring>
 
 #include "golden.h"
+#include "model/frozen_matrix.h"
 #include "model/merge_adapter.h"
 #include "model/reference.h"
 #include "model/trainable.h"
@@ -60,6 +63,42 @@ TEST_P(GoldenAdapter, Losses) {
     EXPECT_NEAR(loss.sum / static_cast<double>(loss.targets), expected[kind]["mean_loss_float64"].as_double(),
                 1e-5)
         << kind;
+  }
+}
+
+struct GoldenBatch {
+  explicit GoldenBatch(const char* kind) {
+    const Json json = take(read_json_file(lora("batch.json")));
+    rows = static_cast<int64_t>(json["input_ids"].size());
+    for (const Json& row : json["input_ids"].items())
+      for (int32_t id : int_list(row)) tokens.push_back(id);
+    for (const Json& row : json[std::string("labels_") + kind].items())
+      for (int32_t id : int_list(row)) labels.push_back(id);
+  }
+  TrainingBatch view() const { return {tokens, labels, rows, static_cast<int64_t>(tokens.size()) / rows}; }
+  int64_t rows = 0;
+  std::vector<int32_t> tokens, labels;
+};
+
+// The adapter trained further on its frozen base: every gradient, whatever is computed again.
+TEST_P(GoldenAdapter, Gradients) {
+  LoraOptions options;
+  options.dropout = 0;
+  const auto model =
+      take(TrainableModel::load_lora(lora(GetParam()) + "/adapter", "", options, BaseFormat::stored));
+  const Tensors expected =
+      read_tensors(lora(GetParam()) + "/adapter_gradients_answer_only_float64.safetensors");
+  const GoldenBatch batch("answer_only");
+  const double targets = static_cast<double>(take(model->evaluate(batch.view())).targets);
+  for (Checkpointing checkpointing : {Checkpointing::none, Checkpointing::cheap, Checkpointing::block}) {
+    model->set_checkpointing(checkpointing);
+    model->zero_gradients();
+    take(model->forward_backward(batch.view(), 1 / targets));
+    ASSERT_EQ(model->parameters().size(), expected.size());
+    for (const Parameter& p : model->parameters()) {
+      const auto& e = expected.at("base_model.model." + p.name);
+      EXPECT_LE(largest_difference(p.gradient, e), 4e-5 * largest_entry(e)) << p.name;
+    }
   }
 }
 
