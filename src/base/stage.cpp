@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/leftovers.h"
 #include "base/log.h"
 #include "base/system.h"
 #include "base/version.h"
@@ -98,21 +99,6 @@ std::string first_difference(const Json& before, const Json& now) {
       return "the input \"" + new_inputs[i]["role"].as_string() + "\" (" + new_inputs[i]["path"].as_string() +
              ") has other content than the one it was started with";
   return {};
-}
-
-// A file that AtomicFile had not renamed when its process was killed: NAME.tmp-<process>.
-bool is_abandoned(const std::string& name) {
-  size_t at = name.rfind(".tmp-");
-  return at != std::string::npos && at + 5 < name.size() &&
-         name.find_first_not_of("0123456789", at + 5) == std::string::npos;
-}
-
-void remove_abandoned(const std::string& folder) {
-  auto files = list_files(folder);
-  if (!files.ok()) return;
-  std::error_code ignored;
-  for (const std::string& file : *files)
-    if (is_abandoned(file)) fs::remove(file, ignored);
 }
 
 // Nothing there but, perhaps, a first manifest that a killed run was about to rename.

@@ -1,3 +1,4 @@
+#include "cli/corpus_input.h"
 #include "cli/verb.h"
 #include "corpus/audit.h"
 
@@ -55,10 +56,7 @@ const RegisterVerb verb{{
                "anything else is\n"
                "listed as a problem, and the exit code is 3.",
     .example = "biomistral corpus audit PMC123.xml --per-article",
-    .positionals = {{.name = "INPUT",
-                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
-                     .required = true,
-                     .repeated = true}},
+    .positionals = {corpus_input()},
     .describe =
         [](Fields& fields) {
           fields.add("per-article", per_article, "an account for each article before the sum");

@@ -1,4 +1,5 @@
 #include "base/log.h"
+#include "cli/corpus_input.h"
 #include "cli/verb.h"
 #include "corpus/build.h"
 
@@ -59,10 +60,7 @@ const RegisterVerb verb{{
         "ATTRIBUTION.txt.\n"
         "For a job array give each job --shard i/n and the same --out; a last run without --shard finishes.",
     .example = "biomistral corpus build oa_comm_xml.PMC000xxxxxx.tar.gz --out corpus --tokenizer mistral/",
-    .positionals = {{.name = "INPUT",
-                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
-                     .required = true,
-                     .repeated = true}},
+    .positionals = {corpus_input()},
     .describe =
         [](Fields& fields) {
           fields.add("out", options.out, "folder to write", {.unit = "path", .result_neutral = true});

@@ -1,5 +1,6 @@
 #include <optional>
 
+#include "cli/corpus_input.h"
 #include "cli/verb.h"
 #include "corpus/extract.h"
 #include "formats/jsonl.h"
@@ -35,10 +36,7 @@ const RegisterVerb verb{{
                "on standard\n"
                "output, the ledger in a file if wanted.",
     .example = "biomistral corpus extract articles/ --ledger ledger.jsonl > articles.jsonl",
-    .positionals = {{.name = "INPUT",
-                     .help = "folder, .xml, .nxml, .xml.gz, .tar, .tar.gz, .tar.zst or .zip",
-                     .required = true,
-                     .repeated = true}},
+    .positionals = {corpus_input()},
     .describe =
         [](Fields& fields) {
           fields.add("ledger", ledger_path, "write a line an input here",

@@ -42,7 +42,7 @@ const RegisterVerb verb{{
                      {.negatable = false});
         },
     .run = [](const Invocation& call) -> Result<Outcome> {
-      BM_TRY(auto tokenizer, load_tokenizer_argument(call.argument("MODEL")));
+      BM_TRY(auto tokenizer, open_tokenizer(call.argument("MODEL")));
       return answer_lines(call.common, [&](const Json& request) { return answer_ids(*tokenizer, request); });
     },
 }};

@@ -78,7 +78,7 @@ const RegisterVerb verb{{
     .positionals = {{"MODEL", "model folder, tokenizer.json, tokenizer.model or .gguf"}},
     .describe = [](Fields& fields) { describe(fields, options); },
     .run = [](const Invocation& call) -> Result<Outcome> {
-      BM_TRY(auto tokenizer, load_tokenizer_argument(call.argument("MODEL")));
+      BM_TRY(auto tokenizer, open_tokenizer(call.argument("MODEL")));
       std::string source;
       if (!options.template_file.empty()) {
         BM_TRY(source, read_file(options.template_file));

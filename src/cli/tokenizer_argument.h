@@ -11,17 +11,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/verb.h"
-#include "formats/checkpoint.h"
-#include "tokenizer/tokenizer.h"
+#include "formats/tokenizer_file.h"
 
 namespace bm {
-
-// A model folder, a bare tokenizer.json or tokenizer.model, or a .gguf file.
-inline Result<std::shared_ptr<const Tokenizer>> load_tokenizer_argument(const std::string& path) {
-  if (!ends_with(path, ".gguf")) return Tokenizer::load(path);
-  BM_TRY(Checkpoint checkpoint, Checkpoint::open(path));
-  return Tokenizer::from_gguf(checkpoint.gguf_metadata()).in(path);
-}
 
 // Calls answer(request) → Result<Json> for every line; a bad line is answered by {"error"} in its place.
 // A request's "id" is repeated in the answer.

@@ -7,6 +7,7 @@
 #include "base/threads.h"
 #include "corpus/assemble.h"
 #include "corpus/part.h"
+#include "formats/tokenizer_file.h"
 
 namespace bm {
 
@@ -188,8 +189,8 @@ Result<CorpusReport> build_corpus(const CorpusOptions& options, const CommonOpti
   BM_TRY(std::vector<InputPart> inputs, plan_inputs(options.inputs));
   if (options.tokenizer.empty())
     return bad_input("no tokenizer given",
-                     "Give --tokenizer a model folder, a tokenizer.json or a tokenizer.model.");
-  BM_TRY(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::load(options.tokenizer));
+                     "Give --tokenizer a model folder, a tokenizer.json, a tokenizer.model or a .gguf file.");
+  BM_TRY(std::shared_ptr<const Tokenizer> tokenizer, open_tokenizer(options.tokenizer));
   LicenceLists lists;
   for (const std::string& path : options.file_lists) BM_CHECK_OK(lists.add(path));
   BM_TRY(BenchmarkIndex benchmarks, BenchmarkIndex::load(options));
@@ -199,6 +200,7 @@ Result<CorpusReport> build_corpus(const CorpusOptions& options, const CommonOpti
   if (options.out.empty()) return bad_input("no output folder given", "Give --out DIR.");
   BM_TRY(StageFolder folder, StageFolder::open(options.out, identity, common.overwrite, shard.count > 1));
   if (folder.state() == StageFolder::State::complete) {
+    BM_CHECK_OK(remove_all(folder.file("parts")));  // there only after a kill just before the end
     BM_TRY(Json stats, read_json_file(folder.file("stats.json")));
     CorpusReport report = report_from_stats(stats);
     report.already_complete = true;

@@ -246,6 +246,10 @@ Result<std::vector<ModelComparison>> compare_models(const CompareOptions& option
 }
 
 Result<CompareReport> compare(const CompareOptions& options, const CommonOptions& common) {
+  if (!options.names.empty() && options.names.size() != options.models.size())
+    return bad_input("--names has " + std::to_string(options.names.size()) + " names for " +
+                         std::to_string(options.models.size()) + " models",
+                     "Give one name for each model, in order.");
   CompareReport report;
   if (options.out.empty() || common.dry_run) {
     if (!common.dry_run) {

@@ -159,6 +159,27 @@ Json run_info(const Model& model, const AnswerReport& report, const std::string&
                        {"prompts_per_second", static_cast<double>(report.answered) / seconds}});
 }
 
+// Counts over every answer, those of earlier, interrupted processes too. Seconds, the speed and the tokens
+// computed stay those of the last one.
+Status count_all(const std::map<uint64_t, std::string>& lines, Json& info) {
+  int64_t failed = 0, truncated = 0, tokens = 0;
+  for (const auto& [key, line] : lines) {
+    if (failure_of(line)) {
+      ++failed;
+      continue;
+    }
+    BM_TRY(Json json, parse_json(line));
+    BM_TRY(Prediction prediction, read_prediction(json));
+    truncated += prediction.truncated_tokens > 0;
+    tokens += prediction.prompt_tokens;
+  }
+  info.set("prompts", static_cast<int64_t>(lines.size()));
+  info.set("failed", failed);
+  info.set("truncated", truncated);
+  info.set("prompt_tokens", tokens);
+  return {};
+}
+
 Result<ModelRun> stored_run(const std::string& folder, ModelRun run) {
   BM_TRY(run.info, read_json_file(path_join(folder, "run.json")));
   BM_TRY(std::string ledger, read_file(path_join(folder, "ledger.jsonl")));
@@ -218,7 +239,10 @@ Result<ModelRun> run_model(const Plan& plan, const EvaluateOptions& options, con
                            const std::string& path, const std::string& name) {
   ModelRun run{name, path, false, {}, {}};
   std::string folder = path_join(options.out, name);
-  if (all_files_there(plan, folder)) return stored_run(folder, std::move(run));
+  if (all_files_there(plan, folder)) {
+    for (const auto& journal : journals(folder)) BM_CHECK_OK(remove_all(journal));  // a kill just before this
+    return stored_run(folder, std::move(run));
+  }
   BM_CHECK_OK(make_directories(folder));
   BM_TRY(auto shard, parse_shard(common.shard));
   std::string journal_name =
@@ -250,6 +274,7 @@ Result<ModelRun> run_model(const Plan& plan, const EvaluateOptions& options, con
   for (const auto& [key, line] : journal.lines()) done[key] = line;
   if (done.size() < plan.prompts.size()) return run;
   BM_CHECK_OK(write_files(plan, folder, name, done, run.ledger));
+  BM_CHECK_OK(count_all(done, run.info));
   BM_CHECK_OK(write_file_atomic(path_join(folder, "run.json"), run.info.dump_pretty() + "\n"));
   BM_CHECK_OK(journal.remove());
   for (const auto& other : journals(folder)) BM_CHECK_OK(remove_all(other));

@@ -121,9 +121,7 @@ std::vector<MachinePart> examine_parts(const Machine& machine) {
                    gpu ? "This build computes on the CPU; the GPU is not used." : ""});
   const std::string mpi = in_path("mpirun");
   parts.push_back({"MPI", !mpi.empty(), mpi.empty() ? "no mpirun in PATH" : mpi,
-                   mpi.empty()
-                       ? "Only needed for several machines: apt-get install openmpi-bin libopenmpi-dev."
-                       : "This build runs in one process."});
+                   "Not needed: this build runs in one process on one machine."});
   constexpr uint64_t kGib = 1u << 30;
   const bool enough = machine.memory >= 4 * kGib;
   parts.push_back({"memory", enough, enough ? "enough for the demonstrations" : "less than 4 GiB",

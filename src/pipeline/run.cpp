@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/leftovers.h"
 #include "base/log.h"
 #include "base/system.h"
 #include "pipeline/recipe.h"
@@ -10,12 +11,14 @@
 namespace bm {
 namespace {
 
-// Settings of the recipe hold for all stages; flags of the command line win.
-Result<CommonOptions> stage_settings(const Recipe& recipe, const CommonOptions& common) {
+// Settings of the recipe hold for all stages, a stage's own for that stage; flags of the command line win.
+Result<CommonOptions> stage_settings(const Recipe& recipe, const Json& stage_options,
+                                     const CommonOptions& common) {
   CommonOptions merged;
   Fields fields;
   describe(fields, merged);
   BM_CHECK_OK(fields.set_from(recipe.settings));
+  BM_CHECK_OK(fields.set_from(common_keys(stage_options)));
   CommonOptions defaults, given = common;
   Fields default_fields, given_fields;
   describe(default_fields, defaults);
@@ -70,7 +73,6 @@ Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& 
   BM_TRY(std::string text, read_file(recipe_path));
   BM_TRY(Json yaml, parse_yaml(text).in(recipe_path));
   BM_TRY(Recipe recipe, parse_recipe(yaml).in(recipe_path));
-  BM_TRY(CommonOptions settings, stage_settings(recipe, common));
   if (!recipe.base_model.empty() && !exists(recipe.base_model))
     return bad_input("the base model does not exist",
                      "Check the path; it is relative to the working directory.")
@@ -79,6 +81,7 @@ Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& 
   Json before = earlier_state(out);
   if (!common.dry_run) {
     BM_CHECK_OK(make_directories(out));
+    remove_abandoned(out);
     BM_CHECK_OK(write_file_atomic(path_join(out, "recipe.yaml"), text));
   }
   std::string hash = sha256_hex(text);
@@ -86,6 +89,7 @@ Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& 
     const RecipeStage& stage = recipe.stages[i];
     const StageKind* kind = find_stage_kind(stage.verb);
     BM_TRY(Json options, resolve_stage_json(recipe, out, i).in("stage " + stage.name));
+    BM_TRY(CommonOptions settings, stage_settings(recipe, stage.options, common).in("stage " + stage.name));
     std::unique_ptr<StageTask> task = kind->make();
     BM_CHECK_OK(configure_task(*task, *kind, options).in("stage " + stage.name));
     std::string folder = path_join(out, stage.name);

@@ -20,6 +20,7 @@ struct RunReport {
   std::string report;  // path of the page, "" when the recipe has no report stage
 };
 
-Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& out, const CommonOptions& common);
+Result<RunReport> run_recipe(const std::string& recipe_path, const std::string& out,
+                             const CommonOptions& common);
 
 }  // namespace bm

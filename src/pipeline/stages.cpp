@@ -51,7 +51,29 @@ Json model_names(const Json& models) {
   return names;
 }
 
+// Common flags that a single stage may have of its own. The others speak of the whole run.
+const std::vector<std::string> kPerStage = {"threads", "seed", "mode", "limit", "overwrite", "memory", "isa"};
+
+// Sets the task's own fields and the common ones.
+Status configure_fields(StageTask& task, const StageKind& kind, const Json& options, CommonOptions& common) {
+  Fields fields, common_fields;
+  task.describe_fields(fields);
+  describe(common_fields, common);
+  std::vector<std::string> elsewhere = kind.special;
+  for (const std::string& key : kPerStage)
+    if (!fields.find(key)) elsewhere.push_back(key);
+  BM_CHECK_OK(fields.set_from(options, elsewhere));
+  return common_fields.set_from(common_keys(options));
+}
+
 }  // namespace
+
+Json common_keys(const Json& options) {
+  Json chosen = Json::object();
+  for (const auto& [key, value] : options.members())
+    if (contains(kPerStage, key)) chosen.set(key, value);
+  return chosen;
+}
 
 const StageKind* find_stage_kind(std::string_view verb) {
   for (const StageKind& kind : stage_kinds())
@@ -60,10 +82,8 @@ const StageKind* find_stage_kind(std::string_view verb) {
 }
 
 Status check_stage_options(const StageKind& kind, const Json& options) {
-  std::unique_ptr<StageTask> task = kind.make();
-  Fields fields;
-  task->describe_fields(fields);
-  return fields.set_from(options, kind.special);
+  CommonOptions common;
+  return configure_fields(*kind.make(), kind, options, common);
 }
 
 Result<Json> resolve_stage_json(const Recipe& recipe, const std::string& out, size_t index) {
@@ -99,9 +119,8 @@ Status resolve_stage_options(const Recipe& recipe, const std::string& out, size_
 }
 
 Status configure_task(StageTask& task, const StageKind& kind, const Json& options) {
-  Fields fields;
-  task.describe_fields(fields);
-  BM_CHECK_OK(fields.set_from(options, kind.special));
+  CommonOptions ignored;
+  BM_CHECK_OK(configure_fields(task, kind, options, ignored));
   for (const auto& [key, value] : options.members())
     if (contains(kind.special, key)) BM_CHECK_OK(task.set_special(key, value).in("key " + key));
   return {};

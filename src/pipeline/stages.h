@@ -40,6 +40,9 @@ const StageKind* find_stage_kind(std::string_view verb);
 // Keys known and values of the right type? Names of stages are not looked at.
 Status check_stage_options(const StageKind& kind, const Json& options);
 
+// Those of a stage's keys that are common flags (`limit`, `seed`, …): they go to the run of the stage.
+Json common_keys(const Json& options);
+
 // The options of stage `index` with names of stages replaced by paths below `out`.
 Result<Json> resolve_stage_json(const Recipe& recipe, const std::string& out, size_t index);
 Status resolve_stage_options(const Recipe& recipe, const std::string& out, size_t index);

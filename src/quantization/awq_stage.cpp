@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/system.h"
+#include "formats/tokenizer_file.h"
 #include "model/model.h"
 #include "quantization/awq_store.h"
 #include "quantization/calibration.h"
@@ -82,7 +83,7 @@ class Searcher {
     const ModelConfig& config = source_.config();
     BM_TRY(auto calibration,
            read_calibration(options_.calibration, options_.samples, options_.calibration_block, config.vocab,
-                            seed, [&] { return Tokenizer::load(source_.path()); }));
+                            seed, [&] { return open_tokenizer(source_.path()); }));
     log_info("calibration: " + std::to_string(calibration.blocks.size()) + " blocks of " +
              std::to_string(options_.calibration_block) + " tokens from " + calibration.source);
     Json header = header_of(options_, search_, calibration);
