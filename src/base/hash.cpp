@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 
 #include "base/file.h"
+#include "base/log.h"
 
 namespace bm {
 
@@ -35,24 +36,39 @@ std::string sha256_hex(std::string_view text) {
   return hash.hex();
 }
 
-Result<std::string> sha256_file(const std::string& path) {
+namespace {
+
+Result<std::string> hash_file(const std::string& path, const HashPace& pace, uint64_t& done) {
   BM_TRY(MappedFile file, MappedFile::open(path));
   file.advise_sequential();
   Sha256 hash;
-  constexpr size_t kStep = 64 << 20;  // drop what is hashed, so that mapped pages do not count as ours
+  constexpr size_t kStep = 16 << 20;  // drop what is hashed, so that mapped pages do not count as ours
   for (size_t at = 0; at < file.size(); at += kStep) {
-    hash.update(file.bytes().subspan(at, std::min(kStep, file.size() - at)));
+    if (pace && !pace(done)) return interrupted_error("hashing");
+    size_t size = std::min(kStep, file.size() - at);
+    hash.update(file.bytes().subspan(at, size));
     file.drop(at, kStep);
+    done += size;
   }
   return hash.hex();
 }
 
-Result<std::string> sha256_path(const std::string& path) {
-  if (!is_directory(path)) return sha256_file(path);
+}  // namespace
+
+Result<std::string> sha256_file(const std::string& path) {
+  uint64_t done = 0;
+  return hash_file(path, {}, done);
+}
+
+Result<std::string> sha256_path(const std::string& path) { return sha256_path(path, {}); }
+
+Result<std::string> sha256_path(const std::string& path, const HashPace& pace) {
+  uint64_t done = 0;
+  if (!is_directory(path)) return hash_file(path, pace, done);
   BM_TRY(std::vector<std::string> files, list_files(path));
   Sha256 all;
   for (const std::string& file : files) {
-    BM_TRY(std::string one, sha256_file(file));
+    BM_TRY(std::string one, hash_file(file, pace, done));
     all.update(file.substr(path.size()) + "\t" + one + "\n");
   }
   return all.hex();

@@ -1,5 +1,7 @@
 #include "base/stage.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/leftovers.h"
@@ -59,14 +61,49 @@ Result<StageInput> stage_input(std::string role, const std::string& path) {
   return StageInput{std::move(role), path, std::move(hash)};
 }
 
+Result<StageInput> stage_input_hashed_later(std::string role, const std::string& path) {
+  constexpr size_t kSamples = 16, kSample = 4096;
+  BM_TRY(std::vector<std::string> files, list_files(path));
+  Sha256 all;
+  for (const std::string& file : files) {
+    BM_TRY(MappedFile mapped, MappedFile::open(file));
+    std::error_code code;
+    auto changed = fs::last_write_time(file, code).time_since_epoch().count();
+    all.update(file.substr(path.size()) + "\t" + std::to_string(mapped.size()) + "\t" +
+               std::to_string(changed) + "\n");
+    for (size_t i = 0; i < kSamples && mapped.size() > 0; ++i) {
+      size_t at = mapped.size() > kSample ? (mapped.size() - kSample) / kSamples * i : 0;
+      all.update(mapped.bytes().subspan(at, std::min(kSample, mapped.size() - at)));
+    }
+  }
+  return StageInput{std::move(role), path, "", all.hex()};
+}
+
 namespace {
 
 constexpr const char* kManifest = "manifest.json";
 
-Json identity_json(const StageIdentity& identity) {
+Json inputs_json(const std::vector<StageInput>& list) {
   Json inputs = Json::array();
-  for (const StageInput& input : identity.inputs)
+  for (const StageInput& input : list) {
     inputs.push_back(Json::object({{"role", input.role}, {"path", input.path}, {"sha256", input.sha256}}));
+    if (!input.fingerprint.empty()) inputs.items().back().set("fingerprint", input.fingerprint);
+  }
+  return inputs;
+}
+
+// The fingerprints agree, or what lies there has the hash noted before.
+bool same_input(const Json& before, const Json& now) {
+  if (!(before["role"] == now["role"])) return false;
+  if (!now["fingerprint"].is_string()) return before["sha256"] == now["sha256"];
+  if (before["fingerprint"] == now["fingerprint"]) return true;
+  if (!before["sha256"].is_string() || before["sha256"].as_string().empty()) return false;
+  auto hash = sha256_path(now["path"].as_string());
+  return hash.ok() && *hash == before["sha256"].as_string();
+}
+
+Json identity_json(const StageIdentity& identity) {
+  Json inputs = inputs_json(identity.inputs);
   return Json::object({{"verb", identity.verb},
                        {"mode", identity.mode},
                        {"seed", identity.seed},
@@ -94,8 +131,7 @@ std::string first_difference(const Json& before, const Json& now) {
     return "it had " + std::to_string(old_inputs.size()) + " inputs, now there are " +
            std::to_string(new_inputs.size());
   for (size_t i = 0; i < new_inputs.size(); ++i)
-    if (!(old_inputs[i]["sha256"] == new_inputs[i]["sha256"]) ||
-        !(old_inputs[i]["role"] == new_inputs[i]["role"]))
+    if (!same_input(old_inputs[i], new_inputs[i]))
       return "the input \"" + new_inputs[i]["role"].as_string() + "\" (" + new_inputs[i]["path"].as_string() +
              ") has other content than the one it was started with";
   return {};
@@ -161,6 +197,10 @@ Result<StageFolder> StageFolder::open(const std::string& path, const StageIdenti
   BM_CHECK_OK(write_file_atomic(manifest_path, manifest.dump_pretty() + "\n"));
   folder.manifest_ = std::move(manifest);
   return folder;
+}
+
+void StageFolder::set_inputs(const std::vector<StageInput>& inputs) {
+  manifest_.set("inputs", inputs_json(inputs));
 }
 
 Status StageFolder::finish(const Json& results, const Json& timings) {

@@ -24,17 +24,17 @@ struct CommonOptions {
   int64_t threads = 0;  // 0 = all physical cores of the process' affinity
   std::optional<int64_t> seed;
   std::string mode = "corrected";
-  int64_t limit = 0;    // 0 = no limit; counts what the verb reads
+  int64_t limit = 0;  // 0 = no limit; counts what the verb reads
   bool overwrite = false;
   bool dry_run = false;
   bool quiet = false;
   bool verbose = false;
   bool no_progress = false;
   bool json = false;
-  std::string log;      // file for JSON lines
-  std::string isa;      // force an instruction set
-  ByteSize memory;      // 0 = no ceiling
-  std::string shard;    // "i/n"
+  std::string log;    // file for JSON lines
+  std::string isa;    // force an instruction set
+  ByteSize memory;    // 0 = no ceiling
+  std::string shard;  // "i/n"
 
   uint64_t seed_or(uint64_t otherwise) const { return seed ? static_cast<uint64_t>(*seed) : otherwise; }
   Result<Mode> parsed_mode() const { return parse_mode(mode); }
@@ -45,9 +45,13 @@ struct StageInput {
   std::string role;  // "model", "data", "config"
   std::string path;
   std::string sha256;
+  std::string fingerprint = {};  // "" = not taken; else equal ones mean that nothing has changed
 };
 // Hashes a file or folder (sha256_path).
 Result<StageInput> stage_input(std::string role, const std::string& path);
+// For large inputs that the stage reads anyway: the fingerprint only (names, sizes, times of change and a few
+// samples of every file). The stage hashes while it works and hands the result to set_inputs().
+Result<StageInput> stage_input_hashed_later(std::string role, const std::string& path);
 
 // What makes two runs the same run.
 struct StageIdentity {
@@ -73,6 +77,8 @@ class StageFolder {
   State state() const { return state_; }
   const std::string& path() const { return path_; }
   std::string file(std::string_view name) const;  // path/name
+  // The hashes of inputs that were hashed later; before finish().
+  void set_inputs(const std::vector<StageInput>& inputs);
   // Marks the folder complete: writes manifest.json with results and timings. `timings` in seconds.
   Status finish(const Json& results, const Json& timings = Json::object());
   const Json& manifest() const { return manifest_; }

@@ -46,10 +46,12 @@ std::string missing_avx512vnni() {
 
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all = {
-      {{"scalar", &scalar::products, &scalar::rows, &scalar::integer}, [] { return std::string(); }},
-      {{"avx2", &avx2::products, &avx2::rows, &avx2::integer}, missing_avx2},
-      {{"avx512", &avx512::products, &avx512::rows, &avx512::integer}, missing_avx512},
-      {{"avx512vnni", &avx512::products, &avx512::rows, &avx512vnni::integer}, missing_avx512vnni},
+      {{"scalar", &scalar::products, &scalar::rows, &scalar::integer, &scalar::merge},
+       [] { return std::string(); }},
+      {{"avx2", &avx2::products, &avx2::rows, &avx2::integer, &avx2::merge}, missing_avx2},
+      {{"avx512", &avx512::products, &avx512::rows, &avx512::integer, &avx512::merge}, missing_avx512},
+      {{"avx512vnni", &avx512::products, &avx512::rows, &avx512vnni::integer, &avx512::merge},
+       missing_avx512vnni},
   };
   return all;
 }

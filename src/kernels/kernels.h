@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/integer.h"
+#include "kernels/merge.h"
 
 namespace bm {
 
@@ -100,6 +101,7 @@ struct Kernels {
   const ProductKernels* products;
   const RowKernels* rows;
   const IntegerKernels* integer;
+  const MergeKernels* merge;
 };
 
 // The chosen ones (isa.h).

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "kernels/kernels.h"
+
 namespace bm {
 
 Rounding rounding_of(DType type) {
@@ -14,20 +16,31 @@ Rounding rounding_of(DType type) {
   return Rounding::none;
 }
 
+void round_values(Rounding rounding, int64_t count, float* x) {
+  if (rounding == Rounding::bf16) kernels().merge->round_bf16(count, x);
+  if (rounding == Rounding::f16)
+    for (int64_t i = 0; i < count; ++i) x[i] = round_to_f16(x[i]);
+}
+
 void Source::read(int64_t begin, int64_t end, float* out) const {
   size_t width = dtype_bits(view_.dtype) / 8;
   const std::byte* in = view_.data + static_cast<size_t>(begin) * width;
   int64_t count = end - begin;
-  // Only float types get here (the plan refuses others), so this cannot fail.
-  [[maybe_unused]] Status converted =
-      convert_elements(in, view_.dtype, reinterpret_cast<std::byte*>(out), DType::f32, count);
-  if (load_ == Rounding::none || rounding_of(view_.dtype) == load_) return;
-  with_rounding(load_, [&](auto rounding) {
-    for (int64_t i = 0; i < count; ++i) out[i] = rounding.r(out[i]);
-  });
+  bool aligned = reinterpret_cast<uintptr_t>(in) % alignof(uint16_t) == 0;
+  if (aligned && view_.dtype == DType::bf16) {
+    kernels().products->widen_bf16(count, reinterpret_cast<const uint16_t*>(in), out);
+  } else if (aligned && view_.dtype == DType::f16) {
+    kernels().products->widen_f16(count, reinterpret_cast<const uint16_t*>(in), out);
+  } else {
+    // Only float types get here (the plan refuses others), so this cannot fail.
+    [[maybe_unused]] Status converted =
+        convert_elements(in, view_.dtype, reinterpret_cast<std::byte*>(out), DType::f32, count);
+  }
+  if (load_ != Rounding::none && rounding_of(view_.dtype) != load_) round_values(load_, count, out);
 }
 
 void Source::drop() const {
+  if (!mapped_) return;
   // Only whole pages inside the tensor: its neighbours share the first and the last.
   auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   auto begin = (reinterpret_cast<uintptr_t>(view_.data) + page - 1) / page * page;

@@ -45,6 +45,8 @@ decltype(auto) with_rounding(Rounding rounding, F&& function) {
   return function(RoundNone{});
 }
 
+void round_values(Rounding rounding, int64_t count, float* x);  // in place
+
 // The named switches a mode resolves to (architecture.md, rule 4).
 struct ArithmeticSwitches {
   bool round_every_operation = false;  // in the working type, and inputs on loading
@@ -58,16 +60,19 @@ struct ArithmeticSwitches {
 class Source {
  public:
   Source() = default;
-  Source(TensorView view, Rounding load) : view_(std::move(view)), load_(load) {}
+  // mapped: the view lies in a mapped file, whose pages may be given back.
+  Source(TensorView view, Rounding load, bool mapped = false)
+      : view_(std::move(view)), load_(load), mapped_(mapped) {}
   // out holds end - begin values, elements begin..end in flat order.
   void read(int64_t begin, int64_t end, float* out) const;
   const TensorView& view() const { return view_; }
-  // Tells the kernel that the pages are no longer wanted.
+  // Tells the kernel that the pages of a mapped file are no longer wanted.
   void drop() const;
 
  private:
   TensorView view_;
   Rounding load_ = Rounding::none;
+  bool mapped_ = false;
 };
 
 // Everything one output tensor's merge depends on.

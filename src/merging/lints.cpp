@@ -89,8 +89,7 @@ void type_lints(const MergeConfiguration& configuration, MergePlan& plan) {
     std::set<DType> stored;
     for (const PlannedTensor& tensor : plan.tensors)
       for (const PlannedInput& input : tensor.inputs)
-        if (auto view = plan.models[input.model].checkpoint.get(input.stored); view.ok())
-          stored.insert(view->view.dtype);
+        if (auto info = plan.models[input.model].info(input.stored); info.ok()) stored.insert(info->dtype);
     if (stored.size() > 1)
       plan.lints.push_back(
           {"no dtype, and the inputs' types differ: the result is float32, larger than the inputs",
@@ -100,7 +99,7 @@ void type_lints(const MergeConfiguration& configuration, MergePlan& plan) {
     plan.lints.push_back({"tensors of the result have different types", "Add `dtype`."});
   bool head = false;
   for (const PlannedTensor& tensor : plan.tensors) head = head || tensor.name == "lm_head.weight";
-  if (head && plan.models[plan.donor].checkpoint.config()["tie_word_embeddings"] == Json(true))
+  if (head && plan.models[plan.donor].config()["tie_word_embeddings"] == Json(true))
     plan.lints.push_back(
         {"one input has an lm_head of its own: it is written, although the base's config says that "
          "embeddings are tied",

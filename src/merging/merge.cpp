@@ -8,8 +8,13 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/system.h"
+#include "kernels/kernels.h"
+#include "merging/documents.h"
+#include "merging/input_hashes.h"
 #include "merging/output.h"
+#include "merging/plan_report.h"
 #include "merging/side_files.h"
+#include "merging/statistics.h"
 
 namespace bm {
 namespace {
@@ -23,7 +28,31 @@ struct Prepared {
   uint64_t shard_bytes = 0;
 };
 
-Result<Prepared> prepare(const MergeOptions& options, const CommonOptions& common) {
+// A file's configurations with the folder each is written to.
+struct Jobs {
+  std::vector<MergeDocument> documents;
+  std::vector<std::string> folders;
+  std::map<std::string, std::string> paths;  // names in the YAML → folders
+};
+
+Result<Jobs> read_jobs(const MergeOptions& options) {
+  Jobs jobs;
+  BM_TRY(jobs.documents, read_merge_documents(options.config));
+  jobs.paths = options.model_paths;
+  std::string intermediate =
+      options.intermediate_dir.empty() ? options.out + ".intermediate" : options.intermediate_dir;
+  for (const MergeDocument& document : jobs.documents) {
+    jobs.folders.push_back(document.name.empty() ? options.out : path_join(intermediate, document.name));
+    if (!document.name.empty()) jobs.paths[document.name] = jobs.folders.back();
+  }
+  return jobs;
+}
+
+using PlannedModels = std::map<std::string, std::shared_ptr<const PlannedModel>>;
+
+Result<Prepared> prepare(const MergeOptions& options, const CommonOptions& common,
+                         MergeConfiguration configuration, const std::map<std::string, std::string>& paths,
+                         const PlannedModels& planned) {
   Prepared out;
   BM_TRY(out.mode, common.parsed_mode());
   if (common.seed && options.random_seed && *common.seed != *options.random_seed)
@@ -33,28 +62,34 @@ Result<Prepared> prepare(const MergeOptions& options, const CommonOptions& commo
   if (!options.safe_serialization)
     return bad_input("--no-safe-serialization is not supported",
                      "Results are written as safetensors, which every loader reads.");
-  BM_TRY(std::string text, read_file(options.config));
-  BM_TRY(std::vector<Json> documents, parse_yaml_documents(text).in(options.config));
-  if (documents.size() > 1)
-    return bad_input(
-               "holds " + std::to_string(documents.size()) + " documents; several are not supported yet",
-               "Write one configuration per file and merge them one after the other.")
-        .in(options.config);
-  Json empty;
-  BM_TRY(out.configuration,
-         parse_merge_configuration(documents.empty() ? empty : documents[0], text).in(options.config));
-  PlanRequest request{merge_switches(out.mode), options.model_paths, options.allow_crimes,
+  out.configuration = std::move(configuration);
+  PlanRequest request{merge_switches(out.mode), paths, planned, options.allow_crimes,
                       options.unsafe_truncate_embeddings};
   BM_TRY(out.plan, plan_merge(out.configuration, request).in(options.config));
-  BM_CHECK_OK(Status(resolve_chat_template(out.configuration.chat_template, out.plan).ok()
-                         ? Status()
-                         : Status(resolve_chat_template(out.configuration.chat_template, out.plan).error()))
-                  .in(options.config));
+  BM_TRY([[maybe_unused]] std::string chat_template,
+         resolve_chat_template(out.configuration.chat_template, out.plan).in(options.config));
   if (common.limit > 0 && static_cast<size_t>(common.limit) < out.plan.tensors.size()) {
     out.plan.tensors.resize(static_cast<size_t>(common.limit));
     out.plan.lints.push_back({"only the first " + std::to_string(common.limit) +
                                   " tensors are written (--limit): no loader takes the result",
                               ""});
+  }
+  return out;
+}
+
+// All of a file's configurations, checked before anything is written; results of earlier ones are planned
+// only.
+Result<std::vector<Prepared>> prepare_all(const MergeOptions& options, const CommonOptions& common,
+                                          const Jobs& jobs) {
+  std::vector<Prepared> out;
+  PlannedModels planned;
+  for (const MergeDocument& document : jobs.documents) {
+    std::string place = document.name.empty() ? "the result" : "configuration \"" + document.name + "\"";
+    auto tried = prepare(options, common, document.configuration, jobs.paths, planned);
+    BM_TRY(Prepared prepared, jobs.documents.size() > 1 ? std::move(tried).in(place) : std::move(tried));
+    if (!document.name.empty())
+      planned[document.name] = planned_result(prepared.configuration, prepared.plan);
+    out.push_back(std::move(prepared));
   }
   return out;
 }
@@ -87,14 +122,13 @@ Result<StageIdentity> identity(const MergeOptions& options, const CommonOptions&
   out.options = fields.dump_identity();
   out.options.set("limit", common.limit);
   out.inputs.push_back({"config", options.config, sha256_hex(prepared.configuration.source)});
-  const auto& models = prepared.plan.models;
-  std::vector<std::optional<Result<StageInput>>> hashed(models.size());
-  parallel_for(models.size(),
-               [&](size_t i) { hashed[i] = stage_input(models[i].reference.text, models[i].path); });
-  for (auto& input : hashed) {
-    if (!input->ok()) return std::move(*input).error();
-    out.inputs.push_back(std::move(*input).value());
-  }
+  for (const LoadedModel& model : prepared.plan.models)
+    for (const std::string& folder : model.folders()) {
+      BM_TRY(StageInput input,
+             stage_input_hashed_later(
+                 folder == model.path ? model.reference.text : "adapter of " + model.reference.text, folder));
+      out.inputs.push_back(std::move(input));
+    }
   return out;
 }
 
@@ -132,8 +166,8 @@ Result<TensorProblem> problem_of(const Prepared& prepared, const PlannedTensor& 
   }
   for (const PlannedInput& input : tensor.inputs) {
     const LoadedModel& model = prepared.plan.models[input.model];
-    BM_TRY(StoredTensor stored, model.checkpoint.get(input.stored).in(model.path));
-    p.inputs.emplace_back(stored.view, load);
+    BM_TRY(Source source, model.source(input.stored, load, p.switches.round_every_operation));
+    p.inputs.push_back(std::move(source));
     p.models.push_back(model.reference.text);
   }
   if (tensor.vocabulary && prepared.plan.vocabulary)
@@ -149,13 +183,24 @@ Result<BlockFunction> block_function(const TensorProblem& p) {
   return prepare_merge(p);
 }
 
-Status write_tensor(const TensorProblem& p, const PlannedTensor& tensor, size_t index, MergeOutput& output) {
+void to_stored_type(const float* values, std::byte* out, DType type, int64_t count) {
+  if (type == DType::bf16)
+    return kernels().merge->narrow_bf16(count, values, reinterpret_cast<uint16_t*>(out));
+  // Among float types this cannot fail.
+  [[maybe_unused]] Status converted =
+      convert_elements(reinterpret_cast<const std::byte*>(values), DType::f32, out, type, count);
+}
+
+Status write_tensor(const TensorProblem& p, const PlannedTensor& tensor, size_t index, bool with_statistics,
+                    MergeOutput& output) {
   BM_TRY(BlockFunction block, block_function(p));
   int64_t count = p.count();
   size_t width = dtype_bits(tensor.written) / 8;
   auto blocks = static_cast<size_t>((count + merge_block - 1) / merge_block);
   std::vector<uint64_t> sums(blocks);
   std::vector<Status> states(blocks);
+  std::optional<TensorStatistics> statistics;
+  if (with_statistics) statistics.emplace(p);
   // The method that promotes masked differences writes float32; every other result is on the working
   // type's grid already, so that this conversion is the second rounding only where out_dtype asks for one.
   parallel_for(blocks, [&](size_t b) {
@@ -165,20 +210,21 @@ Status write_tensor(const TensorProblem& p, const PlannedTensor& tensor, size_t 
     values.resize(static_cast<size_t>(end - begin));
     bytes.resize(values.size() * width);
     block(begin, end, values.data());
-    states[b] = convert_elements(reinterpret_cast<const std::byte*>(values.data()), DType::f32, bytes.data(),
-                                 tensor.written, end - begin);
-    if (!states[b].ok()) return;
+    to_stored_type(values.data(), bytes.data(), tensor.written, end - begin);
+    if (statistics) statistics->add(begin, end, values.data());
     sums[b] = block_checksum(bytes);
     states[b] = output.write(index, static_cast<uint64_t>(begin) * width, bytes);
   });
   for (Status& state : states) BM_CHECK_OK(std::move(state));
-  return output.finish_tensor(index, combine_checksums(sums));
+  return output.finish_tensor(index, combine_checksums(sums), statistics ? statistics->json() : Json());
 }
 
-Status merge_tensors(const Prepared& prepared, MergeOutput& output) {
+Status merge_tensors(const Prepared& prepared, bool statistics, MergeOutput& output, InputHashes& hashes) {
   const auto& tensors = prepared.plan.tensors;
   Mt19937 stream(static_cast<uint32_t>(prepared.seed));
   Progress progress("merging", "bytes", prepared.plan.written_bytes());
+  const double total = static_cast<double>(std::max<uint64_t>(1, prepared.plan.written_bytes()));
+  uint64_t written = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
     BM_TRY(TensorProblem p, problem_of(prepared, tensors[i], &stream));
     if (output.done(i)) {  // the stream must stand where it stood
@@ -187,95 +233,36 @@ Status merge_tensors(const Prepared& prepared, MergeOutput& output) {
     } else {
       if (stop_requested()) return interrupted_error("merge");
       progress.note(tensors[i].name);
-      BM_CHECK_OK(write_tensor(p, tensors[i], i, output).in("tensor " + tensors[i].name));
+      BM_CHECK_OK(write_tensor(p, tensors[i], i, statistics, output).in("tensor " + tensors[i].name));
       if (!(tensors[i].vocabulary && prepared.plan.vocabulary))
         for (const Source& source : p.inputs) source.drop();
     }
     progress.advance(tensors[i].bytes());
+    written += tensors[i].bytes();
+    hashes.progress(static_cast<double>(written) / total);
   }
   return {};
 }
 
-Json lints_json(const std::vector<Lint>& lints) {
-  Json out = Json::array();
-  for (const Lint& lint : lints) out.push_back(lint.text + (lint.cure.empty() ? "" : ". " + lint.cure));
-  return out;
-}
-
-// Bytes held: blocks of every thread, masks, histograms; mapped pages of one tensor's inputs.
-uint64_t memory_estimate(const MergePlan& plan) {
-  uint64_t largest_mask = 0, largest_inputs = 0;
-  size_t inputs = 1;
-  for (const PlannedTensor& tensor : plan.tensors) {
-    auto count = static_cast<uint64_t>(element_count(tensor.shape));
-    bool bits = plan.method->sparsifier == Sparsifier::random || plan.method->sparsifier == Sparsifier::della;
-    if (bits) largest_mask = std::max(largest_mask, count / 8 * tensor.inputs.size());
-    largest_inputs = std::max(largest_inputs, 4 * count * tensor.inputs.size());
-    inputs = std::max(inputs, tensor.inputs.size());
+// Statistics of every tensor, by layer in the returned value.
+Status write_statistics(const Prepared& prepared, const MergeOutput& output, const std::string& folder,
+                        Json& layers) {
+  std::vector<Json> tensors;
+  Json all = Json::array();
+  for (size_t i = 0; i < prepared.plan.tensors.size(); ++i) {
+    tensors.push_back(output.notes(i));
+    all.push_back(output.notes(i));
   }
-  uint64_t per_thread = static_cast<uint64_t>(merge_block) * (8 + 4 * (inputs + 3)) + 65536 * 12;
-  return per_thread * static_cast<uint64_t>(thread_count()) + largest_mask + largest_inputs + (32u << 20);
-}
-
-Json summary_of(const Prepared& prepared) {
-  const MergePlan& plan = prepared.plan;
-  return Json::object(
-      {{"method", plan.method->name},
-       {"mode", mode_name(prepared.mode)},
-       {"seed", prepared.seed},
-       {"tensors", static_cast<uint64_t>(plan.tensors.size())},
-       {"layers", plan.layers},
-       {"bytes", plan.written_bytes()},
-       {"dtype", plan.tensors.empty() ? std::string_view("") : dtype_torch_name(plan.tensors[0].written)},
-       {"warnings", lints_json(plan.lints)}});
-}
-
-Json tensor_json(const MergePlan& plan, const PlannedTensor& tensor) {
-  Json inputs = Json::array();
-  for (size_t i = 0; i < tensor.inputs.size(); ++i) {
-    Json input = Json::object(
-        {{"model", plan.models[tensor.inputs[i].model].reference.text}, {"tensor", tensor.inputs[i].stored}});
-    if (static_cast<int>(i) == tensor.base) input.set("base", true);
-    for (const auto& [name, value] : tensor.per_input[i]) input.set(name, value);
-    inputs.push_back(std::move(input));
-  }
-  Json parameters = Json::object();
-  for (const auto& [name, value] : tensor.parameters) parameters.set(name, value);
-  Json shape = Json::array();
-  for (int64_t size : tensor.shape) shape.push_back(size);
-  return Json::object({{"name", tensor.name},
-                       {"method", plan.method->name},
-                       {"parameters", parameters},
-                       {"inputs", inputs},
-                       {"shape", shape},
-                       {"working_dtype", dtype_torch_name(tensor.working)},
-                       {"dtype", dtype_torch_name(tensor.written)},
-                       {"bytes", tensor.bytes()}});
-}
-
-Json plan_json(const Prepared& prepared) {
-  const MergePlan& plan = prepared.plan;
-  Json tensors = Json::array();
-  for (const PlannedTensor& tensor : plan.tensors) tensors.push_back(tensor_json(plan, tensor));
-  // Rough: a pass over the inputs and the write at 1 GB/s, TIES-like methods read three times.
-  bool selects = plan.method->kind == MethodKind::task_vectors || plan.method->kind == MethodKind::sce;
-  double seconds = (static_cast<double>(plan.read_bytes()) * (selects ? 4 : 2) +
-                    static_cast<double>(plan.written_bytes())) /
-                   1e9;
-  Json out = summary_of(prepared);
-  out.set("read_bytes", plan.read_bytes());
-  out.set("disk_bytes", plan.written_bytes());
-  out.set("memory_bytes", memory_estimate(plan));
-  out.set("seconds_estimate", seconds);
-  out.set("tensors", tensors);
-  return out;
+  layers = layer_statistics(tensors);
+  Json file = Json::object({{"layers", layers}, {"tensors", all}});
+  return write_file_atomic(path_join(folder, "merge_statistics.json"), file.dump_pretty() + "\n");
 }
 
 Result<MergeReport> run_merge(const MergeOptions& options, const CommonOptions& common,
                               const Prepared& prepared) {
   MergeReport report;
   report.lints = prepared.plan.lints;
-  report.summary = summary_of(prepared);
+  report.summary = plan_summary(prepared.plan, prepared.mode, prepared.seed);
   report.tensors = prepared.plan.tensors.size();
   report.bytes = prepared.plan.written_bytes();
   double start = now_seconds();
@@ -290,9 +277,14 @@ Result<MergeReport> run_merge(const MergeOptions& options, const CommonOptions& 
     specs.push_back({tensor.name, tensor.written, tensor.shape});
   BM_TRY(MergeOutput output, MergeOutput::open(options.out, std::move(specs), prepared.shard_bytes,
                                                {{"format", "pt"}}, merge_block));
-  BM_CHECK_OK(merge_tensors(prepared, output));
-  SideFileRequest side{options.out,   options.copy_tokenizer, options.write_model_card,
-                       prepared.seed, prepared.mode,          stage.inputs};
+  InputHashes hashes(stage.inputs);
+  BM_CHECK_OK(merge_tensors(prepared, options.statistics, output, hashes));
+  BM_TRY(std::vector<StageInput> inputs, hashes.finish());
+  folder.set_inputs(inputs);
+  SideFileRequest side{
+      options.out, options.copy_tokenizer, options.write_model_card, prepared.seed, prepared.mode, inputs,
+      {}};
+  if (options.statistics) BM_CHECK_OK(write_statistics(prepared, output, options.out, side.statistics));
   BM_CHECK_OK(write_side_files(prepared.configuration, prepared.plan, side));
   BM_CHECK_OK(output.commit(Json::object({{"biomistral_version", program_version()}})));
   report.seconds = now_seconds() - start;
@@ -310,6 +302,10 @@ void describe(Fields& f, MergeOptions& o) {
         "largest shard; suffixes k, M and B are powers of 1,000, as mergekit's", {.unit = "bytes"});
   f.add("copy-tokenizer", o.copy_tokenizer, "copy the tokenizer and generation files of the base model");
   f.add("write-model-card", o.write_model_card, "write README.md and mergekit_config.yml");
+  f.add("statistics", o.statistics,
+        "sizes and angles of the differences per layer: merge_statistics.json and the model card");
+  f.add("intermediate-dir", o.intermediate_dir,
+        "where configurations that have a `name` are written; default: OUT.intermediate", needless);
   f.add("allow-crimes", o.allow_crimes, "merge models of different architectures");
   f.add("unsafe-truncate-embeddings", o.unsafe_truncate_embeddings,
         "cut vocabularies of different sizes to their common rows");
@@ -357,23 +353,64 @@ Result<uint64_t> parse_shard_size(const std::string& text) {
   return value * unit;
 }
 
+namespace {
+
+void warn(const std::vector<Lint>& lints) {
+  for (const Lint& lint : lints) log_warning(lint.text + (lint.cure.empty() ? "" : ". " + lint.cure));
+}
+
+Json details_of(const std::vector<Prepared>& all, const Jobs& jobs) {
+  const Prepared& last = all.back();
+  Json out = plan_details(last.plan, last.mode, last.seed);
+  if (all.size() == 1) return out;
+  Json earlier = Json::array();
+  for (size_t i = 0; i + 1 < all.size(); ++i) {
+    Json part = plan_details(all[i].plan, all[i].mode, all[i].seed);
+    part.set("name", jobs.documents[i].name);
+    part.set("folder", jobs.folders[i]);
+    earlier.push_back(std::move(part));
+  }
+  out.set("earlier", earlier);
+  return out;
+}
+
+}  // namespace
+
 Result<MergeReport> merge(const MergeOptions& options, const CommonOptions& common) {
   mention_needless_flags(options);
-  BM_TRY(Prepared prepared, prepare(options, common));
-  for (const Lint& lint : prepared.plan.lints)
-    log_warning(lint.text + (lint.cure.empty() ? "" : ". " + lint.cure));
-  if (!common.dry_run) return run_merge(options, common, prepared);
+  BM_TRY(Jobs jobs, read_jobs(options));
+  BM_TRY(std::vector<Prepared> all, prepare_all(options, common, jobs));
   MergeReport report;
-  report.lints = prepared.plan.lints;
-  report.summary = plan_json(prepared);
-  report.tensors = prepared.plan.tensors.size();
-  report.bytes = prepared.plan.written_bytes();
+  for (const Prepared& prepared : all) {
+    warn(prepared.plan.lints);
+    report.lints.insert(report.lints.end(), prepared.plan.lints.begin(), prepared.plan.lints.end());
+  }
+  if (common.dry_run) {
+    report.summary = details_of(all, jobs);
+    report.tensors = all.back().plan.tensors.size();
+    report.bytes = all.back().plan.written_bytes();
+    return report;
+  }
+  std::vector<Lint> lints = std::move(report.lints);
+  bool complete = true;
+  for (size_t i = 0; i < all.size(); ++i) {
+    MergeOptions one = options;
+    one.out = jobs.folders[i];
+    if (!jobs.documents[i].needs.empty()) {  // now that they are there
+      BM_TRY(all[i], prepare(one, common, jobs.documents[i].configuration, jobs.paths, {}));
+    }
+    BM_TRY(report, run_merge(one, common, all[i]));
+    complete = complete && report.already_complete;
+  }
+  report.lints = std::move(lints);
+  report.already_complete = complete;
   return report;
 }
 
 Result<Json> merge_plan(const MergeOptions& options, const CommonOptions& common) {
-  BM_TRY(Prepared prepared, prepare(options, common));
-  return plan_json(prepared);
+  BM_TRY(Jobs jobs, read_jobs(options));
+  BM_TRY(std::vector<Prepared> all, prepare_all(options, common, jobs));
+  return details_of(all, jobs);
 }
 
 }  // namespace bm

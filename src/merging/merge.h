@@ -27,6 +27,8 @@ struct MergeOptions {
   std::string out_shard_size = "5B";   // bytes; suffixes k, M, B as mergekit's: powers of 1,000
   bool copy_tokenizer = true;
   bool write_model_card = true;
+  bool statistics = false;       // merge_statistics.json and a table in the card
+  std::string intermediate_dir;  // for configurations with a name; "" = OUT.intermediate
   bool allow_crimes = false;
   bool unsafe_truncate_embeddings = false;
   // mergekit's flags that change nothing here; naming one is answered with a word about it.
@@ -52,7 +54,8 @@ struct MergeReport {
 Result<MergeReport> merge(const MergeOptions& options, const CommonOptions& common);
 
 // What merge() would do: {"method", "mode", "tensors": [...], "memory_bytes", "disk_bytes", "read_bytes",
-// "seconds_estimate", "warnings"}. Reads no weights.
+// "seconds_estimate", "warnings"}, for a file of several configurations those of the last, with "earlier":
+// the others. Reads no weights.
 Result<Json> merge_plan(const MergeOptions& options, const CommonOptions& common);
 
 // "9000", "20k", "5B" → bytes.

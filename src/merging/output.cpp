@@ -127,6 +127,7 @@ struct MergeOutput::State {
   std::vector<Shard> shards;
   std::vector<size_t> shard_of, place;  // per tensor: its shard, its index there
   std::vector<char> done;
+  std::vector<Json> notes;
   Descriptor journal;
 
   std::string journal_path() const { return path_join(folder, kJournal); }
@@ -188,11 +189,11 @@ uint64_t MergeOutput::State::checksum_on_disk(const MappedFile& file, size_t ten
 
 // Marks the tensors whose journal line and bytes agree.
 void MergeOutput::State::verify(const std::string& text) {
-  std::unordered_map<std::string, std::string> sums;
+  std::unordered_map<std::string, Json> lines;
   for (const std::string& line : split(text, '\n')) {
     auto entry = parse_json(line);  // a line cut off by the kill is skipped
     if (!entry.ok() || !(*entry)["tensor"].is_string() || !(*entry)["checksum"].is_string()) continue;
-    sums[(*entry)["tensor"].as_string()] = (*entry)["checksum"].as_string();
+    lines[(*entry)["tensor"].as_string()] = *entry;
   }
   std::vector<MappedFile> files;
   for (const Shard& shard : shards) {
@@ -202,9 +203,10 @@ void MergeOutput::State::verify(const std::string& text) {
   }
   size_t count = 0, broken = 0;
   for (size_t i = 0; i < tensors.size(); ++i) {
-    auto found = sums.find(tensors[i].name);
-    if (found == sums.end()) continue;
-    done[i] = found->second == std::to_string(checksum_on_disk(files[shard_of[i]], i));
+    auto found = lines.find(tensors[i].name);
+    if (found == lines.end()) continue;
+    done[i] = found->second["checksum"] == Json(std::to_string(checksum_on_disk(files[shard_of[i]], i)));
+    if (done[i]) notes[i] = found->second["notes"];
     ++(done[i] ? count : broken);
   }
   log_info("resuming: " + std::to_string(count) + " of " + std::to_string(tensors.size()) +
@@ -258,6 +260,7 @@ Result<MergeOutput> MergeOutput::open(const std::string& folder, std::vector<Ten
   state->shard_of.resize(count);
   state->place.resize(count);
   state->done.resize(count, 0);
+  state->notes.resize(count);
   bool kept = exists(state->journal_path());
   for (size_t i = 0; i < state->plan.names.size(); ++i) BM_CHECK_OK(state->open_shard(i, metadata, kept));
   state->remove_strays();
@@ -276,14 +279,21 @@ Status MergeOutput::write(size_t tensor, uint64_t offset, std::span<const std::b
   return write_all(shard.file.get(), shard.path, state_->offset(tensor) + offset, bytes);
 }
 
-Status MergeOutput::finish_tensor(size_t tensor, uint64_t checksum) {
-  std::string line =
-      Json::object({{"tensor", state_->tensors[tensor].name}, {"checksum", std::to_string(checksum)}})
-          .dump() +
-      "\n";
+const Json& MergeOutput::notes(size_t tensor) const { return state_->notes[tensor]; }
+
+Status MergeOutput::finish_tensor(size_t tensor, uint64_t checksum, const Json& notes) {
+  const Shard& shard = state_->shards[state_->shard_of[tensor]];
+  // Without this the disk would idle until the end and then have everything to write.
+  ::sync_file_range(shard.file.get(), static_cast<off_t>(state_->offset(tensor)),
+                    static_cast<off_t>(state_->tensors[tensor].bytes()), SYNC_FILE_RANGE_WRITE);
+  Json entry =
+      Json::object({{"tensor", state_->tensors[tensor].name}, {"checksum", std::to_string(checksum)}});
+  if (!notes.is_null()) entry.set("notes", notes);
+  std::string line = entry.dump() + "\n";
   if (::write(state_->journal.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     return system_error(state_->journal_path(), "cannot write");
   state_->done[tensor] = 1;
+  state_->notes[tensor] = notes;
   return {};
 }
 

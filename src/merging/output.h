@@ -1,7 +1,7 @@
 // The weights of a merge on their way to disk: shards laid out beforehand, written at known offsets
 // from any thread, resumable tensor by tensor.
 //
-//   OUT/.merge-journal                  one JSON line per finished tensor: {"tensor", "checksum"}
+//   OUT/.merge-journal                  one JSON line per finished tensor: {"tensor", "checksum", "notes"}
 //   OUT/.merge-<shard name>             a shard being written (its final size from the start)
 //   OUT/model[-0000i-of-0000n].safetensors   renamed when every tensor of the merge is there
 //
@@ -48,7 +48,9 @@ class MergeOutput {
   size_t done_count() const;
   // Bytes [offset, offset + size) of a tensor. Thread-safe.
   Status write(size_t tensor, uint64_t offset, std::span<const std::byte> bytes);
-  Status finish_tensor(size_t tensor, uint64_t checksum);
+  // Starts its way to the disk and notes it in the journal, with what else is to be known of it (or null).
+  Status finish_tensor(size_t tensor, uint64_t checksum, const Json& notes = {});
+  const Json& notes(size_t tensor) const;
   // Syncs, gives the files their names, writes model.safetensors.index.json when there are several.
   // extra: more members of the index's "metadata".
   Status commit(const Json& extra);

@@ -93,17 +93,14 @@ class Planner {
 
   Status load_models() {
     for (const ModelReference& reference : configuration_.models()) {
-      LoadedModel model;
-      model.reference = reference;
-      auto mapped = request_.model_paths.find(reference.text);
-      model.path = mapped == request_.model_paths.end() ? reference.path : mapped->second;
-      BM_CHECK_OK(load_model(model).in("line " + std::to_string(reference.line)));
+      BM_TRY(LoadedModel model, LoadedModel::open(reference, request_.model_paths, request_.planned)
+                                    .in("line " + std::to_string(reference.line)));
       plan_.models.push_back(std::move(model));
     }
     plan_.donor = configuration_.base_model ? index_of(*configuration_.base_model) : 0;
-    const Json& first = plan_.models[0].checkpoint.config();
+    const Json& first = plan_.models[0].config();
     for (const LoadedModel& model : plan_.models) {
-      const Json& config = model.checkpoint.config();
+      const Json& config = model.config();
       if (config["model_type"] == first["model_type"]) continue;
       std::string what = "\"" + model.reference.text + "\" is a " + config["model_type"].dump() +
                          " model, \"" + plan_.models[0].reference.text + "\" a " +
@@ -116,28 +113,14 @@ class Planner {
     return {};
   }
 
-  static Status load_model(LoadedModel& model) {
-    if (!model.reference.adapter.empty())
-      return bad_input(
-          "\"" + model.reference.text + "\": adapters in a model reference are not supported yet",
-          "Write the adapter into the weights first: biomistral merge adapter MODEL ADAPTER OUT.");
-    if (!model.reference.revision.empty())
-      return bad_input("\"" + model.reference.text + "\": a revision needs the Hub, local folders have none",
-                       "Give the folder alone.");
-    if (!exists(model.path))
-      return bad_input("model \"" + model.reference.text + "\" not found: there is no folder " + model.path,
-                       "Paths are relative to the working directory; nothing is downloaded.");
-    BM_TRY(model.checkpoint, Checkpoint::open(model.path));
-    BM_CHECK_OK(check_merge_architecture(model.checkpoint.config()).in(model.path));
-    BM_TRY(model.layers,
-           model.checkpoint.config().get_int("num_hidden_layers").in("config.json").in(model.path));
-    return {};
-  }
-
   Status vocabulary() {
     std::vector<VocabularyModel> models;
     for (const LoadedModel& model : plan_.models) {
-      BM_TRY(int64_t size, model.checkpoint.config().get_int("vocab_size").in("config.json").in(model.path));
+      if (model.is_planned())
+        return bad_input(
+            "the vocabulary of \"" + model.reference.text + "\" is known only when it has been made",
+            "Run the merge: its configurations are done one after the other.");
+      BM_TRY(int64_t size, model.config().get_int("vocab_size").in("config.json").in(model.path));
       models.push_back({&model.reference, model.path, size});
     }
     BM_TRY(plan_.vocabulary, build_vocabulary(*configuration_.tokenizer, models, plan_.donor));
@@ -208,7 +191,7 @@ class Planner {
     if (weight.optional) {
       bool any = false;
       for (size_t i = 0; i < names.size(); ++i)
-        any = any || checkpoint(slice.sources[i]).contains(names[i].name);
+        any = any || model_of(slice.sources[i]).contains(names[i].name);
       if (!any) return {};
     }
     const ModelReference* base = base_of(slice);
@@ -216,8 +199,8 @@ class Planner {
     for (size_t i = 0; i < names.size(); ++i) {
       const SliceSource& source = slice.sources[i];
       PlannedInput input{index_of(source.model), names[i].name, names[i].name};
-      if (!checkpoint(source).contains(input.stored)) {
-        if (!names[i].tied.empty() && checkpoint(source).contains(names[i].tied)) {
+      if (!model_of(source).contains(input.stored)) {
+        if (!names[i].tied.empty() && model_of(source).contains(names[i].tied)) {
           input.stored = names[i].tied;
         } else if (weight.optional) {
           plan_.lints.push_back(
@@ -242,8 +225,8 @@ class Planner {
     return {};
   }
 
-  const Checkpoint& checkpoint(const SliceSource& source) const {
-    return plan_.models[index_of(source.model)].checkpoint;
+  const LoadedModel& model_of(const SliceSource& source) const {
+    return plan_.models[index_of(source.model)];
   }
 
   std::optional<double> outer(const OutputSlice& slice, const std::string& name, const std::string& tensor,
@@ -331,14 +314,10 @@ class Planner {
     std::optional<DType> type;
     for (size_t i = 0; i < out.inputs.size(); ++i) {
       const LoadedModel& model = plan_.models[out.inputs[i].model];
-      BM_TRY(StoredTensor stored, model.checkpoint.get(out.inputs[i].stored).in(model.path));
-      DType dtype = stored.view.dtype;
-      bool is_float =
-          dtype == DType::f64 || dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
-      if (stored.blocks || !is_float)
-        return bad_input("is quantized (" +
-                             (stored.blocks ? std::string("GGUF blocks") : std::string(dtype_name(dtype))) +
-                             ") in \"" + model.reference.text + "\"",
+      BM_TRY(WeightInfo stored, model.info(out.inputs[i].stored));
+      DType dtype = stored.dtype;
+      if (stored.quantized)
+        return bad_input("is quantized (" + stored.type + ") in \"" + model.reference.text + "\"",
                          "Merge the model before quantizing, or convert it to float first.");
       if (dtype == DType::f64) dtype = DType::f32;
       type = !type || *type == dtype ? dtype : DType::f32;
@@ -423,8 +402,7 @@ uint64_t MergePlan::read_bytes() const {
   uint64_t total = 0;
   for (const PlannedTensor& tensor : tensors)
     for (const PlannedInput& input : tensor.inputs)
-      if (auto stored = models[input.model].checkpoint.get(input.stored); stored.ok())
-        total += stored->view.bytes();
+      if (auto stored = models[input.model].info(input.stored); stored.ok()) total += stored->bytes;
   return total;
 }
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/stage.h"
-#include "formats/checkpoint.h"
 #include "merging/arithmetic.h"
 #include "merging/config.h"
+#include "merging/models.h"
 #include "merging/vocabulary.h"
 
 namespace bm {
@@ -24,13 +24,6 @@ struct MergeSwitches {
   bool untie_written_head = true;  // config's tie_word_embeddings follows the file
 };
 MergeSwitches merge_switches(Mode mode);
-
-struct LoadedModel {
-  ModelReference reference;
-  std::string path;  // after the mapping of names to folders
-  Checkpoint checkpoint;
-  int64_t layers = 0;
-};
 
 struct PlannedInput {
   size_t model = 0;     // index into MergePlan::models
@@ -71,13 +64,18 @@ struct MergePlan {
 
 struct PlanRequest {
   MergeSwitches switches;
-  std::map<std::string, std::string> model_paths;  // names in the YAML → folders
-  bool allow_crimes = false;                       // models of different architectures
+  std::map<std::string, std::string> model_paths;                      // names in the YAML → folders
+  std::map<std::string, std::shared_ptr<const PlannedModel>> planned;  // results of earlier configurations
+  bool allow_crimes = false;                                           // models of different architectures
   bool truncate_embeddings = false;
 };
 
 // bad_input for everything that is wrong with the configuration or does not fit the models.
 Result<MergePlan> plan_merge(const MergeConfiguration& configuration, const PlanRequest& request);
+
+// The result as a later configuration sees it before it is made.
+std::shared_ptr<const PlannedModel> planned_result(const MergeConfiguration& configuration,
+                                                   const MergePlan& plan);
 
 // Warnings that need no weights: filters that never apply, weights without effect, ... (lints.cpp)
 void add_lints(const MergeConfiguration& configuration, MergePlan& plan);

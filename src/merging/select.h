@@ -28,6 +28,16 @@ struct RankCut {
 std::vector<RankCut> select_ranks(int64_t count, int64_t block, int digits, bool largest_first,
                                   const std::vector<int64_t>& ranks, const KeyFunction& keys);
 
+// The values of elements begin..end whose magnitudes are ranked; the pointer stays valid until the next call
+// of the same thread.
+using ValueFunction = std::function<const float*(int64_t begin, int64_t end)>;
+
+// The same cuts for keys that are the bits of |value|. A sample says where each cut lies; one pass counts
+// what is below that window and collects what is inside, and the cut is found among those. Where the
+// sample misled or too many values are equal, select_ranks() does the work: the result is always exact.
+std::vector<RankCut> select_magnitudes(int64_t count, int64_t block, bool largest_first,
+                                       const std::vector<int64_t>& ranks, const ValueFunction& values);
+
 // Walks a block: below(i) in order of i says whether element i's rank is below the cut's.
 class RankWalker {
  public:

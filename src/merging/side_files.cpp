@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "merging/statistics.h"
 
 namespace bm {
 namespace {
@@ -77,7 +78,7 @@ Status write_vocabulary(const Vocabulary& vocabulary, const std::string& from, c
 }  // namespace
 
 Json merged_config(const MergeConfiguration& configuration, const MergePlan& plan) {
-  Json config = plan.models[plan.donor].checkpoint.config();
+  Json config = plan.models[plan.donor].config();
   config.set("num_hidden_layers", plan.layers);
   DType dtype = plan.tensors.empty() ? DType::f32 : plan.tensors[0].written;
   if (configuration.dtype) dtype = *configuration.dtype;
@@ -94,6 +95,16 @@ Json merged_config(const MergeConfiguration& configuration, const MergePlan& pla
   if (head && plan.switches.untie_written_head && config["tie_word_embeddings"] == Json(true))
     config.set("tie_word_embeddings", false);
   return config;
+}
+
+std::shared_ptr<const PlannedModel> planned_result(const MergeConfiguration& configuration,
+                                                   const MergePlan& plan) {
+  auto out = std::make_shared<PlannedModel>();
+  out->config = merged_config(configuration, plan);
+  for (const PlannedTensor& tensor : plan.tensors)
+    out->weights[tensor.name] = {tensor.shape, tensor.written, false, std::string(dtype_name(tensor.written)),
+                                 tensor.bytes()};
+  return out;
 }
 
 Result<std::string> resolve_chat_template(const std::string& name, const MergePlan& plan) {
@@ -144,6 +155,8 @@ std::string model_card(const MergeConfiguration& configuration, const MergePlan&
     for (const Lint& lint : plan.lints)
       text += "* " + lint.text + (lint.cure.empty() ? "" : " " + lint.cure) + "\n";
   }
+  if (request.statistics.is_array())
+    text += "\n## Differences from the base\n\n" + statistics_table(request.statistics);
   text += "\n## Configuration\n\n```yaml\n" + configuration.source;
   if (!ends_with(configuration.source, "\n")) text += "\n";
   return text + "```\n";

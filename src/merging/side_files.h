@@ -17,6 +17,7 @@ struct SideFileRequest {
   uint64_t seed = 0;
   Mode mode = Mode::corrected;
   std::vector<StageInput> inputs;  // hashes, for the card
+  Json statistics;                 // layer_statistics(), null when they were not asked for
 };
 
 // config.json of the result: the donor's, with the layer count, types and vocabulary of what was written.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/kernels.h"
 #include "merging/arithmetic.h"
 
 namespace bm {
@@ -35,11 +36,9 @@ Result<BlockFunction> prepare_linear(const TensorProblem& p) {
     std::fill(out, out + n, 0.0f);
     for (size_t k = 0; k < weights.size(); ++k) {
       p.inputs[k].read(begin, end, x);
-      const double weight = weights[k];
       // The product of two floats is exact in double, so this is a fused multiply-add (but for a
       // double rounding that takes a tie in the 53rd bit).
-      for (int64_t i = 0; i < n; ++i)
-        out[i] = static_cast<float>(static_cast<double>(out[i]) + static_cast<double>(x[i]) * weight);
+      kernels().merge->accumulate(n, static_cast<double>(weights[k]), x, out);
     }
     with_rounding(p.working, [&](auto w) {
       for (int64_t i = 0; i < n; ++i) out[i] = w.r(normalize ? out[i] / total : out[i]);
@@ -86,14 +85,7 @@ Result<BlockFunction> prepare_slerp(const TensorProblem& p) {
     float *a = merge_scratch(0, n), *b = merge_scratch(1, n);
     p.inputs[base].read(begin, end, a);
     p.inputs[other].read(begin, end, b);
-    double aa = 0, bb = 0, ab = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      double x = a[i], y = b[i];
-      aa += x * x;
-      bb += y * y;
-      ab += x * y;
-    }
-    acc[0] = aa, acc[1] = bb, acc[2] = ab;
+    kernels().merge->moments(n, a, b, acc);
   });
   SlerpFactors factors = slerp_factors(p, sums[0], sums[1], sums[2]);
   return BlockFunction([&p, base, other, factors](int64_t begin, int64_t end, float* out) {
@@ -101,9 +93,8 @@ Result<BlockFunction> prepare_slerp(const TensorProblem& p) {
     float *a = merge_scratch(0, n), *b = merge_scratch(1, n);
     p.inputs[base].read(begin, end, a);
     p.inputs[other].read(begin, end, b);
-    with_rounding(p.working, [&](auto w) {
-      for (int64_t i = 0; i < n; ++i) out[i] = w.r(factors.base * a[i] + factors.other * b[i]);
-    });
+    kernels().merge->blend(n, factors.base, a, factors.other, b, out);
+    round_values(p.working, n, out);
   });
 }
 

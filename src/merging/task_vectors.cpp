@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/hash.h"
+#include "kernels/kernels.h"
 #include "merging/arithmetic.h"
 #include "merging/select.h"
 
@@ -45,7 +46,8 @@ class TaskVectorMerge {
   void draw_della_bits(TaskVector& v, double epsilon);
   void della_row(const TaskVector& v, double epsilon, int64_t begin, int64_t end, float* probability) const;
   void rescale(TaskVector& v);
-  KeyFunction magnitudes(const TaskVector& v) const;
+  ValueFunction differences(const TaskVector& v) const;
+  void difference(const TaskVector& v, int64_t begin, int64_t end, const float* base, float* out) const;
   uint64_t purpose(const TaskVector& v) const { return hash64(p_.name + '\n' + p_.models[v.input]); }
   void combine_exact(int64_t n, const std::vector<float*>& d, const float* base, float* out) const;
   template <class W>
@@ -78,13 +80,17 @@ void TaskVectorMerge::prepare() {
 }
 
 void TaskVectorMerge::delta(const TaskVector& v, int64_t begin, int64_t end, float* out) const {
-  int64_t n = end - begin;
-  float* base = merge_scratch(0, n);
+  float* base = merge_scratch(0, end - begin);
   p_.inputs[base_].read(begin, end, base);
+  difference(v, begin, end, base, out);
+}
+
+void TaskVectorMerge::difference(const TaskVector& v, int64_t begin, int64_t end, const float* base,
+                                 float* out) const {
+  int64_t n = end - begin;
   p_.inputs[v.input].read(begin, end, out);
-  with_rounding(p_.working, [&](auto w) {
-    for (int64_t i = 0; i < n; ++i) out[i] = w.r(out[i] - base[i]);
-  });
+  kernels().merge->subtract(n, out, base, out);
+  round_values(p_.working, n, out);
 }
 
 void TaskVectorMerge::mask(const TaskVector& v, int64_t begin, int64_t end, float* d) const {
@@ -96,6 +102,16 @@ void TaskVectorMerge::mask(const TaskVector& v, int64_t begin, int64_t end, floa
       std::fill(d, d + n, 0.0f);
       return;
     case TaskVector::Keep::top: {
+      const RankCut& cut = v.cuts[0];
+      if (cut.all_below) return;
+      auto block = static_cast<size_t>(begin / cut.block);
+      // Mostly all of the block's elements that equal the cut are on one side of it.
+      bool all_kept = cut.equal_before[block + 1] <= cut.equal_below,
+           none_kept = cut.equal_before[block] >= cut.equal_below;
+      if (all_kept || none_kept) {
+        kernels().merge->keep_from(n, static_cast<uint32_t>(cut.key) + (all_kept ? 0 : 1), d);
+        return;
+      }
       RankWalker kept(v.cuts[0], true, begin);
       for (int64_t i = 0; i < n; ++i)
         if (!kept.below(std::bit_cast<uint32_t>(std::fabs(d[i])))) d[i] = 0;
@@ -111,16 +127,15 @@ void TaskVectorMerge::mask(const TaskVector& v, int64_t begin, int64_t end, floa
       return;
     }
     case TaskVector::Keep::bits:
-      for (int64_t i = 0; i < n; ++i)
-        if (!v.bit(begin + i)) d[i] = 0;
+      kernels().merge->keep_bits(n, v.bits.data() + begin / 64, d);  // blocks begin on a word
   }
 }
 
-KeyFunction TaskVectorMerge::magnitudes(const TaskVector& v) const {
-  return [this, &v](int64_t begin, int64_t end, uint64_t* keys) {
+ValueFunction TaskVectorMerge::differences(const TaskVector& v) const {
+  return [this, &v](int64_t begin, int64_t end) {
     float* d = merge_scratch(1, end - begin);
     delta(v, begin, end, d);
-    for (int64_t i = 0; i < end - begin; ++i) keys[i] = std::bit_cast<uint32_t>(std::fabs(d[i]));
+    return const_cast<const float*>(d);
   };
 }
 
@@ -138,7 +153,7 @@ void TaskVectorMerge::sparsify(TaskVector& v) {
         return;
       }
       v.keep = Keep::top;
-      v.cuts = select_ranks(n, merge_block, 2, true, {std::max<int64_t>(1, target)}, magnitudes(v));
+      v.cuts = select_magnitudes(n, merge_block, true, {std::max<int64_t>(1, target)}, differences(v));
       return;
     case Sparsifier::magnitude_outliers: {
       if (target <= 0) {
@@ -148,7 +163,7 @@ void TaskVectorMerge::sparsify(TaskVector& v) {
       auto top = static_cast<int64_t>(p_.input_parameter(v.input, "gamma") * static_cast<double>(n));
       int64_t bottom = std::max<int64_t>(0, n - target - top);
       v.keep = Keep::middle;
-      v.cuts = select_ranks(n, merge_block, 2, false, {bottom, bottom + target}, magnitudes(v));
+      v.cuts = select_magnitudes(n, merge_block, false, {bottom, bottom + target}, differences(v));
       return;
     }
     case Sparsifier::random:
@@ -174,15 +189,11 @@ void TaskVectorMerge::draw_bits(TaskVector& v) {
         v.bits[static_cast<size_t>(i >> 6)] |= uint64_t{1} << (i & 63);
     return;
   }
-  CounterRandom random(p_.seed, purpose(v));
+  // u < p over the 24 bits of u, in whole numbers.
+  auto threshold = static_cast<uint32_t>(std::ceil(static_cast<double>(probability) * 0x1p24));
   parallel_chunks(v.bits.size(), static_cast<size_t>(merge_block / 64), [&](size_t first, size_t last) {
-    for (size_t word = first; word < last; ++word) {
-      uint64_t bits = 0;
-      int64_t begin = static_cast<int64_t>(word) * 64, end = std::min(n, begin + 64);
-      for (int64_t i = begin; i < end; ++i)
-        if (random.uniform(static_cast<uint64_t>(i)) < probability) bits |= uint64_t{1} << (i & 63);
-      v.bits[word] = bits;
-    }
+    kernels().merge->random_bits(p_.seed, purpose(v), first, static_cast<int64_t>(last - first), threshold,
+                                 v.bits.data() + first);
   });
 }
 
@@ -246,9 +257,9 @@ void TaskVectorMerge::rescale(TaskVector& v) {
   auto sums = sum_blocks(p_.count(), merge_block, 2, [&](int64_t begin, int64_t end, double* acc) {
     float* d = merge_scratch(1, end - begin);
     delta(v, begin, end, d);
-    for (int64_t i = 0; i < end - begin; ++i) acc[0] += std::fabs(static_cast<double>(d[i]));
+    acc[0] = kernels().merge->absolute_sum(end - begin, d);
     mask(v, begin, end, d);
-    for (int64_t i = 0; i < end - begin; ++i) acc[1] += std::fabs(static_cast<double>(d[i]));
+    acc[1] = kernels().merge->absolute_sum(end - begin, d);
   });
   double before = p_.q(sums[0]), after = p_.q(sums[1]);
   constexpr double smallest = 1e-7;
@@ -293,47 +304,46 @@ void TaskVectorMerge::combine(W w, int64_t n, const std::vector<float*>& d, cons
 void TaskVectorMerge::combine_exact(int64_t n, const std::vector<float*>& d, const float* base,
                                     float* out) const {
   double all_weights = 0;
-  for (const TaskVector& v : vectors_) all_weights += v.exact_weight;
-  if (std::abs(all_weights) < 1e-8) all_weights = 1;
-  for (int64_t i = 0; i < n; ++i) {
-    double sum = 0;
-    for (size_t k = 0; k < d.size(); ++k) sum += static_cast<double>(d[k][i]) * vectors_[k].exact_weight;
-    double divisor = all_weights;
-    if (p_.method->consensus) {
-      bool positive = sum >= 0;
-      double kept = 0, weights = 0;
-      for (size_t k = 0; k < d.size(); ++k) {
-        double x = static_cast<double>(d[k][i]) * vectors_[k].exact_weight;
-        bool agrees = positive ? x > 0 : x < 0;
-        kept += agrees ? x : 0.0;
-        weights += agrees ? vectors_[k].exact_weight : 0.0;
-      }
-      sum = kept;
-      divisor = weights == 0 ? 1 : weights;
-    }
-    double mixed = normalize_ ? sum / divisor : sum;
-    out[i] = static_cast<float>(static_cast<double>(base[i]) + mixed * lambda_);
+  std::vector<double> weights;
+  for (const TaskVector& v : vectors_) {
+    weights.push_back(v.exact_weight);
+    all_weights += v.exact_weight;
   }
+  if (std::abs(all_weights) < 1e-8) all_weights = 1;
+  kernels().merge->combine({.count = n,
+                            .vectors = static_cast<int>(d.size()),
+                            .d = d.data(),
+                            .weights = weights.data(),
+                            .consensus = p_.method->consensus,
+                            .normalize = normalize_,
+                            .all_weights = all_weights,
+                            .lambda = lambda_,
+                            .base = base,
+                            .out = out});
 }
 
 void TaskVectorMerge::block(int64_t begin, int64_t end, float* out) const {
   int64_t n = end - begin;
+  float* base = merge_scratch(0, n);
+  p_.inputs[base_].read(begin, end, base);
   std::vector<float*> d;
   for (size_t k = 0; k < vectors_.size(); ++k) {
     const TaskVector& v = vectors_[k];
     float* x = merge_scratch(k + 1, n);
-    delta(v, begin, end, x);
+    difference(v, begin, end, base, x);
     mask(v, begin, end, x);
-    with_rounding(p_.working, [&](auto w) {
-      if (v.rescaled)
-        for (int64_t i = 0; i < n; ++i) x[i] = w.r(v.divided ? x[i] / v.ratio : x[i] * v.ratio);
-      if (p_.switches.round_every_operation)
-        for (int64_t i = 0; i < n; ++i) x[i] = w.r(x[i] * v.weight);
-    });
+    if (v.rescaled && v.divided) {
+      for (int64_t i = 0; i < n; ++i) x[i] = x[i] / v.ratio;
+    } else if (v.rescaled) {
+      kernels().merge->multiply(n, v.ratio, x);
+    }
+    if (v.rescaled) round_values(p_.working, n, x);
+    if (p_.switches.round_every_operation) {
+      kernels().merge->multiply(n, v.weight, x);
+      round_values(p_.working, n, x);
+    }
     d.push_back(x);
   }
-  float* base = merge_scratch(0, n);
-  if (d.empty()) p_.inputs[base_].read(begin, end, base);
   if (p_.switches.round_every_operation)
     with_rounding(p_.working, [&](auto w) { combine(w, n, d, base, out); });
   else

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "model/adapter.h"
+#include "formats/adapter.h"
 #include "model/weight_source.h"
 
 namespace bm {

@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "base/result.h"
-#include "model/adapter.h"
+#include "formats/adapter.h"
 #include "model/weight_source.h"
 
 namespace bm {

@@ -2,10 +2,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "formats/adapter.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/hf_folder.h"
-#include "model/adapter.h"
 #include "model/weight_source.h"
 
 namespace bm {

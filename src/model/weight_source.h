@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "formats/adapter.h"
 #include "formats/checkpoint.h"
-#include "model/adapter.h"
 #include "model/config.h"
 #include "ops/quantized_weights.h"
 #include "tensor/tensor.h"

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
@@ -101,6 +102,41 @@ TEST(Select, AgreesWithStableSort) {
           for (size_t r = 0; r < order.size() && static_cast<int64_t>(r) < ranks[c]; ++r)
             wanted[order[r]] = 1;
           ASSERT_EQ(below, wanted) << "n " << n << ", rank " << ranks[c] << ", largest " << largest;
+        }
+      }
+}
+
+// The sampled window against the histograms: smooth values, values with many ties, all equal, outliers that
+// mislead the sample; sizes around the block.
+TEST(Select, SampledWindowIsExact) {
+  for (int64_t n : {(int64_t{1} << 18) - 1, (int64_t{1} << 18) + 5, int64_t{400000}})
+    for (int kind = 0; kind < 5; ++kind)
+      for (bool largest : {false, true}) {
+        CounterRandom random(static_cast<uint64_t>(kind), static_cast<uint64_t>(n));
+        std::vector<float> x(static_cast<size_t>(n));
+        for (size_t i = 0; i < x.size(); ++i) {
+          double normal = kind == 2 ? 1 : random.normal(i);
+          if (kind == 1) normal = std::round(3 * normal) / 64;       // a few hundred different magnitudes
+          if (kind == 3) normal = std::round(4000 * normal) / 4096;  // ties inside the window
+          if (kind == 4) normal *= i < x.size() / 3 ? 1e-6 : 1;      // sorted by place
+          x[i] = static_cast<float>(normal);
+        }
+        std::vector<int64_t> ranks = {0, n / 100, n / 2, n - 1, n};
+        constexpr int64_t block = 65536;
+        auto cuts = select_magnitudes(n, block, largest, ranks,
+                                      [&](int64_t begin, int64_t) { return x.data() + begin; });
+        auto exact =
+            select_ranks(n, block, 2, largest, ranks, [&](int64_t begin, int64_t end, uint64_t* keys) {
+              for (int64_t i = begin; i < end; ++i)
+                keys[i - begin] = std::bit_cast<uint32_t>(std::fabs(x[static_cast<size_t>(i)]));
+            });
+        for (size_t c = 0; c < ranks.size(); ++c) {
+          EXPECT_EQ(cuts[c].all_below, exact[c].all_below);
+          if (cuts[c].all_below) continue;
+          EXPECT_EQ(cuts[c].key, exact[c].key)
+              << "n " << n << " kind " << kind << " rank " << ranks[c] << " largest " << largest;
+          EXPECT_EQ(cuts[c].equal_below, exact[c].equal_below);
+          EXPECT_EQ(cuts[c].equal_before, exact[c].equal_before);
         }
       }
 }

@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "base/file.h"
+#include "formats/adapter.h"
 #include "formats/hf_folder.h"
-#include "model/adapter.h"
 #include "model/merge_adapter.h"
 #include "model/save.h"
 #include "support.h"

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "base/file.h"
+#include "formats/adapter.h"
 #include "formats/checkpoint.h"
-#include "model/adapter.h"
 #include "model/trainable.h"
 #include "paths.h"
 #include "training/sft_data.h"

@@ -1,4 +1,4 @@
-#include "model/adapter.h"
+#include "formats/adapter.h"
 
 #include <array>
 #include <cmath>

@@ -1,0 +1,3 @@
+// Merge kernels: scalar.
+#define BM_ISA scalar
+#include "kernels/merge_impl.h"
