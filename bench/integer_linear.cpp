@@ -72,7 +72,7 @@ QuantizedWeights weights(const char* kind, int64_t outputs, int64_t inputs) {
   rows.outputs = outputs;
   rows.form.inputs = inputs;
   const std::string name = kind;
-  rows.form.group = name == "awq128" ? 128 : name == "int8" ? inputs : name == "nf4" ? 64 : 32;
+  rows.form.group = name == "awq128" ? (inputs % 128 ? 64 : 128) : name == "int8" ? inputs : name == "nf4" ? 64 : 32;
   rows.form.bits = name == "q8_0" || name == "int8" ? 8 : 4;
   rows.form.wide = rows.form.bits == 8;
   rows.form.zero = rows.form.bits == 8 ? 128 : 8;
@@ -144,6 +144,8 @@ int main(int argc, char** argv) {
     run(kind, 4096, 4096, peak, bandwidth);
     run(kind, 4096, 14336, peak, bandwidth);
     run(kind, 2048, 2048, peak, bandwidth);
+    run(kind, 3072, 576, peak, bandwidth);
+    run(kind, 576, 1536, peak, bandwidth);
   }
   return 0;
 }
