@@ -74,4 +74,15 @@ inline int64_t argument(int argc, char** argv, const std::string& name, int64_t 
   return fallback;
 }
 
+inline std::string text_argument(int argc, char** argv, const std::string& name,
+                                 const std::string& fallback) {
+  const std::string prefix = "--" + name;
+  for (int i = 1; i < argc; ++i) {
+    const std::string text = argv[i];
+    if (text.rfind(prefix + "=", 0) == 0) return text.substr(prefix.size() + 1);
+    if (text == prefix && i + 1 < argc) return argv[i + 1];
+  }
+  return fallback;
+}
+
 }  // namespace bm::bench

@@ -78,7 +78,8 @@ Result<Outcome> run_score(const Invocation& call) {
     log_info(format_count(static_cast<uint64_t>(report.truncated)) + " requests were cut on the left");
   log_info(format_count(static_cast<uint64_t>(report.requests)) + " requests, " +
            format_count(static_cast<uint64_t>(report.input_tokens)) + " input tokens, " +
-           format_count(static_cast<uint64_t>(report.computed_tokens)) + " computed");
+           format_count(static_cast<uint64_t>(report.computed_tokens)) + " computed, caches of " +
+           format_bytes(report.kv_bytes));
   return report.failed > 0 ? Outcome::partial : Outcome::done;
 }
 

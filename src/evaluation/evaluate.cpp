@@ -302,6 +302,7 @@ void describe(Fields& f, EvaluateOptions& o) {
   f.add("max-length", o.max_length, "tokens a prompt may have; 0 = the model's positions",
         {.unit = "tokens"});
   f.add("kv-memory", o.kv_memory, "key/value caches; 0 = 2G", {.unit = "size", .result_neutral = true});
+  f.add("kv", o.kv, "what key/value caches hold; bf16 halves them and rounds", {.choices = {"f32", "bf16"}});
   f.add("resamples", o.resamples, "bootstrap and permutation resamples", {.unit = "samples"});
   f.add("write-prompts", o.write_prompts, "write all prompts to this file, one JSON object a line",
         {.unit = "file", .result_neutral = true});

@@ -43,6 +43,7 @@ struct EvaluateOptions {
   std::string truncate = "none";  // none | left
   int64_t max_length = 0;         // tokens a prompt may have; 0 = the model's positions
   ByteSize kv_memory;             // of key/value caches; 0 = 2 GB
+  std::string kv = "f32";         // what they hold: f32 or bf16
   int64_t resamples = 10000;      // of bootstrap and permutation
   std::string write_prompts;      // file
   bool prompts_only = false;

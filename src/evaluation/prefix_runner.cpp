@@ -2,50 +2,15 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
+
+#include "base/log.h"
+#include "base/system.h"
 
 namespace bm {
 namespace {
 
-// Computing this many tokens twice is cheaper than giving up a batch.
-constexpr int64_t kSlack = 16;
-
-int64_t common_prefix(std::span<const int32_t> a, std::span<const int32_t> b) {
-  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
-}
-
-// Requests with the same tokens are computed once for the union of their rows.
-struct Unique {
-  const std::vector<int32_t>* tokens = nullptr;
-  std::vector<int64_t> rows;
-  std::vector<size_t> requests;
-};
-
-std::vector<Unique> sorted_unique(std::span<const PrefixRequest> requests) {
-  std::vector<size_t> order(requests.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    int compared = 0;
-    const auto &x = requests[a].tokens, &y = requests[b].tokens;
-    size_t n = std::min(x.size(), y.size());
-    for (size_t i = 0; i < n && !compared; ++i) compared = x[i] < y[i] ? -1 : x[i] > y[i];
-    if (compared) return compared < 0;
-    return x.size() != y.size() ? x.size() < y.size() : a < b;
-  });
-  std::vector<Unique> unique;
-  for (size_t i : order) {
-    const auto& request = requests[i];
-    if (unique.empty() || *unique.back().tokens != request.tokens)
-      unique.push_back({&request.tokens, {}, {}});
-    auto& rows = unique.back().rows;
-    std::vector<int64_t> merged;
-    std::set_union(rows.begin(), rows.end(), request.rows.begin(), request.rows.end(),
-                   std::back_inserter(merged));
-    rows = std::move(merged);
-    unique.back().requests.push_back(i);
-  }
-  return unique;
-}
+constexpr int64_t kTimedTokens = 512;  // after so many the remaining time is told
+constexpr int kTries = 32;             // nodes that do not fit before a batch is closed
 
 class Runner {
  public:
@@ -56,99 +21,173 @@ class Runner {
         options_(options),
         sink_(sink),
         after_batch_(after_batch),
-        unique_(sorted_unique(requests)) {}
+        trie_(requests, options.batch_tokens),
+        nodes_(trie_.nodes()),
+        pool_(std::make_shared<KvPool>(model.config(), options.kv_dtype)) {}
 
   Result<PrefixRunReport> run() {
-    if (unique_.empty()) return report_;
-    int64_t longest = 0;
-    for (const auto& u : unique_) longest = std::max(longest, static_cast<int64_t>(u.tokens->size()));
-    uint64_t bytes = std::max<uint64_t>(1, KvCache::bytes(model_.config(), longest));
-    max_slots_ = static_cast<size_t>(std::clamp<uint64_t>(options_.kv_memory / bytes, 1, 33) - 1);
-    capacity_ = longest;
-    trunk_ = std::make_unique<KvCache>(model_.config(), capacity_);
-    for (size_t i = 0; i < unique_.size();) {
-      size_t end = batch_end(i);
-      BM_CHECK_OK(end == i + 1 ? run_in_trunk(i) : run_in_slots(i, end));
-      std::vector<size_t> finished;
-      for (size_t j = i; j < end; ++j)
-        finished.insert(finished.end(), unique_[j].requests.begin(), unique_[j].requests.end());
-      for (size_t j : finished) report_.tokens += static_cast<int64_t>(requests_[j].tokens.size());
-      BM_CHECK_OK(after_batch_(finished));
-      i = end;
+    if (requests_.empty()) return report_;
+    plan_ = trie_.plan(pool_->page_bytes());
+    BM_CHECK_OK(check_memory());
+    if (options_.announce && requests_.size() > 1) log_info(plan_.text());
+    report_.tokens = plan_.tokens;
+    started_ = now_seconds();
+    open_.push_back({0, KvCache(pool_, 0), {}, 0});
+    open_.back().waiting = nodes_[0].children;
+    std::reverse(open_.back().waiting.begin(), open_.back().waiting.end());
+    while (!open_.empty()) {
+      choose_batch();
+      BM_CHECK_OK(run_batch());
+      BM_CHECK_OK(close_batch());
     }
+    report_.kv_bytes = static_cast<uint64_t>(pool_->most_pages()) * pool_->page_bytes();
     return report_;
   }
 
  private:
-  // Tokens that need not be computed again when `cached` are there: the first wanted row must be computed.
-  int64_t reusable(const Unique& u, std::span<const int32_t> cached) const {
-    return std::min(common_prefix(cached, *u.tokens), u.rows.front());
-  }
-  int64_t from_trunk(size_t i) const { return reusable(unique_[i], trunk_tokens_); }
+  // A computed node with something below it still to do.
+  struct Open {
+    size_t node;
+    KvCache cache;
+    std::vector<size_t> waiting;  // children not started, the next one last
+    int64_t running = 0;          // children started, not finished
+  };
+  struct Chosen {
+    size_t node;
+    KvCache cache;
+  };
 
-  // The batch that starts at i: neighbours which gain nothing from having each other in the trunk.
-  size_t batch_end(size_t i) const {
-    int64_t tokens = 0;
-    size_t end = i;
-    while (end < unique_.size() && end - i < max_slots_) {
-      int64_t fresh = static_cast<int64_t>(unique_[end].tokens->size()) - from_trunk(end);
-      if (end > i && tokens + fresh > options_.batch_tokens) break;
-      bool next_gains = end + 1 < unique_.size() &&
-                        reusable(unique_[end + 1], *unique_[end].tokens) > from_trunk(end + 1) + kSlack;
-      if (next_gains) break;
-      tokens += fresh;
-      ++end;
-    }
-    return std::max(end, i + 1);
-  }
-
-  void deliver(size_t i, int64_t row, const float* logits) {
-    for (size_t request : unique_[i].requests) {
-      const auto& rows = requests_[request].rows;
-      auto found = std::lower_bound(rows.begin(), rows.end(), row);
-      if (found != rows.end() && *found == row)
-        sink_(request, static_cast<size_t>(found - rows.begin()), logits);
-    }
+  Status check_memory() {
+    total_ = static_cast<int64_t>(options_.kv_memory / pool_->page_bytes());
+    free_ = total_;
+    if (nodes_[0].need <= total_) return {};
+    const auto length = requests_[plan_.largest_request].tokens.size();
+    return bad_input("the keys and values of one prompt of " + format_count(length) + " tokens need " +
+                         format_bytes(plan_.least_memory) + ", and --kv-memory allows " +
+                         format_bytes(options_.kv_memory),
+                     "Give --kv-memory at least that, or shorten the prompt" +
+                         std::string(options_.kv_dtype == DType::f32 ? "; --kv bf16 halves the need." : "."));
   }
 
-  Status run_batch(size_t begin, size_t end, std::span<KvCache* const> caches) {
-    std::vector<SequenceInput> batch;
-    std::vector<std::vector<int64_t>> rows(end - begin);
-    std::vector<int64_t> starts;
-    for (size_t i = begin; i < end; ++i) {
-      int64_t start = caches[i - begin]->length();
-      starts.push_back(start);
-      for (int64_t row : unique_[i].rows) rows[i - begin].push_back(row - start);
-      std::span<const int32_t> tokens(*unique_[i].tokens);
-      batch.push_back({tokens.subspan(static_cast<size_t>(start)), caches[i - begin], rows[i - begin]});
-      report_.computed_tokens += static_cast<int64_t>(batch.back().tokens.size());
+  // Whether all open nodes can be finished one after the other, the last opened first, when `more` is opened
+  // too and `free` pages are left then.
+  bool can_finish(int64_t free, const std::vector<size_t>& more) const {
+    const auto largest = [&](const std::vector<size_t>& children) {
+      int64_t need = 0;
+      for (const size_t child : children) need = std::max(need, nodes_[child].need);
+      return need;
+    };
+    for (auto node = more.rbegin(); node != more.rend(); ++node) {
+      if (largest(nodes_[*node].children) > free) return false;
+      free += nodes_[*node].pages;
     }
-    int64_t vocabulary = model_.config().vocab;
-    return forward(model_, batch, [&](size_t sequence, int64_t first, int64_t count, const float* logits) {
+    for (auto open = open_.rbegin(); open != open_.rend(); ++open) {
+      if (largest(open->waiting) > free) return false;
+      free += nodes_[open->node].pages;
+    }
+    return true;
+  }
+
+  // Takes nodes until the batch is full. One always fits: can_finish() held after the batch before.
+  void choose_batch() {
+    batch_.clear();
+    std::vector<size_t> opened;
+    int64_t tokens = 0, during = free_, after = free_;
+    int refused = 0;
+    for (size_t o = open_.size(); o-- > 0 && refused < kTries;) {
+      while (!open_[o].waiting.empty() && refused < kTries) {
+        const size_t next = open_[o].waiting.back();
+        const TrieNode& node = nodes_[next];
+        const bool full = !batch_.empty() && (tokens + node.tokens() > options_.batch_tokens ||
+                                              batch_.size() >= options_.batch_sequences);
+        if (full || node.pages > during) {
+          refused = full ? kTries : refused + 1;
+          break;
+        }
+        const bool leaf = node.children.empty();
+        open_[o].waiting.pop_back();
+        if (!leaf) {
+          opened.push_back(next);
+          if (!can_finish(after - node.pages, opened)) {
+            opened.pop_back();
+            open_[o].waiting.push_back(next);
+            ++refused;
+            break;
+          }
+          after -= node.pages;
+        }
+        during -= node.pages;
+        tokens += node.tokens();
+        Chosen chosen{next, KvCache(pool_, node.end)};
+        chosen.cache.fork(open_[o].cache, node.begin);
+        batch_.push_back(std::move(chosen));
+        ++open_[o].running;
+      }
+    }
+  }
+
+  Status run_batch() {
+    std::vector<SequenceInput> inputs;
+    std::vector<std::vector<int64_t>> rows(batch_.size());
+    for (size_t i = 0; i < batch_.size(); ++i) {
+      const TrieNode& node = nodes_[batch_[i].node];
+      for (const TrieRow& row : node.rows) rows[i].push_back(row.position - node.begin);
+      std::span<const int32_t> tokens(requests_[node.source].tokens);
+      inputs.push_back({tokens.subspan(static_cast<size_t>(node.begin), static_cast<size_t>(node.tokens())),
+                        &batch_[i].cache, rows[i]});
+      report_.computed_tokens += node.tokens();
+    }
+    ++report_.batches;
+    const int64_t vocabulary = model_.config().vocab;
+    return forward(model_, inputs, [&](size_t sequence, int64_t first, int64_t count, const float* logits) {
       for (int64_t r = 0; r < count; ++r)
-        deliver(begin + sequence, unique_[begin + sequence].rows[static_cast<size_t>(first + r)],
-                logits + r * vocabulary);
+        for (const auto& [request, row] :
+             nodes_[batch_[sequence].node].rows[static_cast<size_t>(first + r)].wanted)
+          sink_(request, row, logits + r * vocabulary);
     });
   }
 
-  Status run_in_trunk(size_t i) {
-    trunk_->truncate(from_trunk(i));
-    KvCache* cache = trunk_.get();
-    trunk_tokens_ = *unique_[i].tokens;
-    return run_batch(i, i + 1, {&cache, 1});
+  Status close_batch() {
+    tell_time();
+    std::vector<size_t> finished;
+    std::vector<size_t> done;  // nodes all of whose subtree is done
+    for (Chosen& chosen : batch_) {
+      const TrieNode& node = nodes_[chosen.node];
+      finished.insert(finished.end(), node.finished.begin(), node.finished.end());
+      if (node.children.empty()) {
+        done.push_back(chosen.node);
+        continue;
+      }
+      free_ -= node.pages;
+      Open open{chosen.node, std::move(chosen.cache), node.children, 0};
+      std::reverse(open.waiting.begin(), open.waiting.end());
+      open_.push_back(std::move(open));
+    }
+    batch_.clear();
+    for (const size_t node : done) finish(node);
+    return after_batch_(finished);
   }
 
-  Status run_in_slots(size_t begin, size_t end) {
-    std::vector<KvCache*> caches;
-    for (size_t i = begin; i < end; ++i) {
-      if (slots_.size() < end - begin)
-        slots_.push_back(std::make_unique<KvCache>(model_.config(), capacity_));
-      KvCache* cache = slots_[i - begin].get();
-      cache->truncate(0);
-      if (int64_t length = from_trunk(i)) cache->copy_prefix(*trunk_, length);
-      caches.push_back(cache);
+  // Closes parents whose last child was this one.
+  void finish(size_t node) {
+    while (node != 0) {
+      const size_t parent = nodes_[node].parent;
+      auto open = std::find_if(open_.rbegin(), open_.rend(), [&](const Open& o) { return o.node == parent; });
+      if (--open->running > 0 || !open->waiting.empty()) return;
+      free_ += nodes_[parent].pages;
+      open_.erase(std::next(open).base());
+      node = parent;
     }
-    return run_batch(begin, end, caches);
+  }
+
+  void tell_time() {
+    const int64_t left = plan_.computed - report_.computed_tokens;
+    if (told_ || !options_.announce || report_.computed_tokens < kTimedTokens || left < kTimedTokens) return;
+    told_ = true;
+    const double rate =
+        static_cast<double>(report_.computed_tokens) / std::max(now_seconds() - started_, 1e-9);
+    log_info("about " + format_duration(static_cast<double>(left) / rate) + " to go, at " +
+             format_count(static_cast<uint64_t>(rate)) + " tokens a second");
   }
 
   const Model& model_;
@@ -156,16 +195,25 @@ class Runner {
   const PrefixRunOptions& options_;
   const PrefixSink& sink_;
   const std::function<Status(std::span<const size_t>)>& after_batch_;
-  std::vector<Unique> unique_;
-  std::unique_ptr<KvCache> trunk_;
-  std::span<const int32_t> trunk_tokens_;
-  std::vector<std::unique_ptr<KvCache>> slots_;
-  size_t max_slots_ = 0;
-  int64_t capacity_ = 0;
+  const PrefixTrie trie_;
+  const std::vector<TrieNode>& nodes_;
+  std::shared_ptr<KvPool> pool_;
+  PrefixPlan plan_;
+  std::vector<Open> open_;  // in the order of their opening: a parent comes before what is below it
+  std::vector<Chosen> batch_;
+  int64_t total_ = 0, free_ = 0;  // pages
+  double started_ = 0;
+  bool told_ = false;
   PrefixRunReport report_;
 };
 
 }  // namespace
+
+Result<DType> parse_kv_dtype(const std::string& name) {
+  if (name.empty() || name == "f32" || name == "float32") return DType::f32;
+  if (name == "bf16" || name == "bfloat16") return DType::bf16;
+  return bad_input("--kv is f32 or bf16, not " + json_quote(name));
+}
 
 Result<PrefixRunReport> run_shared_prefixes(
     const Model& model, std::span<const PrefixRequest> requests, const PrefixRunOptions& options,

@@ -155,6 +155,7 @@ Json run_info(const Model& model, const AnswerReport& report, const std::string&
                        {"truncated", report.truncated},
                        {"prompt_tokens", report.run.tokens},
                        {"computed_tokens", report.run.computed_tokens},
+                       {"kv_bytes", report.run.kv_bytes},
                        {"seconds", report.seconds},
                        {"prompts_per_second", static_cast<double>(report.answered) / seconds}});
 }
@@ -262,6 +263,7 @@ Result<ModelRun> run_model(const Plan& plan, const EvaluateOptions& options, con
   BM_TRY(auto arith, arithmetic_of(options, path, arithmetic));
   BM_TRY(auto model, Model::load(path, {.arithmetic = arith, .need_tokenizer = true, .base = options.base}));
   auto answer = answer_options(options, common, *model);
+  BM_TRY(answer.run.kv_dtype, parse_kv_dtype(options.kv));
   BM_TRY(auto report, answer_prompts(*model, plan, open, answer, journal, "Evaluating " + name));
   run.info = run_info(*model, report, arithmetic, answer);
   run.info.set("name", name);

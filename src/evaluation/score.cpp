@@ -26,6 +26,7 @@ void describe(Fields& fields, ScoreOptions& o) {
   fields.add("max-length", o.max_length, "longest input of the model; 0 = its positions", {.unit = "tokens"});
   fields.add("kv-memory", o.kv_memory, "ceiling of all key/value caches; 0 = 2G",
              {.unit = "bytes", .result_neutral = true});
+  fields.add("kv", o.kv, "what key/value caches hold; bf16 halves them and rounds", {.choices = {"f32", "bf16"}});
   fields.add("logits", o.logits, "safetensors file to write: last_logits [requests, vocabulary], float32");
   fields.add("all-logits", o.all_logits, "also write logits.<id> [tokens, vocabulary] of each prompt");
   fields.add("base", o.base, "base model of an adapter folder, if not the one it names");
@@ -253,6 +254,7 @@ class Scorer {
     }
     PrefixRunOptions run_options;
     if (options_.kv_memory.bytes > 0) run_options.kv_memory = options_.kv_memory.bytes;
+    BM_TRY(run_options.kv_dtype, parse_kv_dtype(options_.kv));
     Progress progress("score", "inputs", runs.size());
     Status write_status;
     auto sink = [&](size_t run, size_t row, const float* logits) {
@@ -268,6 +270,7 @@ class Scorer {
     };
     BM_TRY(PrefixRunReport done, run_shared_prefixes(model_, runs, run_options, sink, after));
     report_.computed_tokens = done.computed_tokens;
+    report_.kv_bytes = done.kv_bytes;
     return write_status;
   }
 

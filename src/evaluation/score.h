@@ -58,6 +58,7 @@ struct ScoreOptions {
   std::string truncate = "none";    // left: keep the end of what is too long
   int64_t max_length = 0;           // tokens of one model input; 0 = the model's positions
   ByteSize kv_memory;               // of key/value caches; 0 = 2 GB
+  std::string kv = "f32";           // what they hold: f32, or bf16 (half the memory, rounded)
   std::string logits;               // safetensors file to write
   bool all_logits = false;          // one tensor per request in it, too
   std::string base;                 // base model of an adapter folder
@@ -68,6 +69,7 @@ struct ScoreReport {
   int64_t requests = 0, failed = 0, truncated = 0;
   int64_t input_tokens = 0;     // of all distinct model inputs
   int64_t computed_tokens = 0;  // that went through the model
+  uint64_t kv_bytes = 0;        // most memory of key/value caches at one time
 };
 
 // Arithmetic that "auto" stands for.
@@ -78,6 +80,7 @@ Result<Arithmetic> resolve_arithmetic(const std::string& name, const std::string
 // whole run (options, two requests with one id when all logits are wanted). With options.logits the file
 // holds last_logits [requests, vocabulary] (logits of the prompt's last token; NaN for failed requests)
 // and with all_logits logits.<id> [tokens, vocabulary] of each prompt. interrupted: stopped by a signal.
+// A --kv-memory that does not hold one prompt is bad_input.
 Result<std::vector<ScoreAnswer>> score_requests(const Model& model, std::span<const ScoreRequest> requests,
                                                 const ScoreOptions& options, ScoreReport* report = nullptr);
 

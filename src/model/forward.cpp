@@ -28,6 +28,15 @@ constexpr size_t kRoundChunk = size_t{1} << 16;  // elements
 struct Segment {
   const SequenceInput* input;
   int64_t first_row, rows, first_position;
+  std::byte* const* pages = nullptr;  // of the sequence
+  const KvPageShape* page_shape = nullptr;
+  bool all_layers = false;  // pages hold all layers (a cache), or one at a time
+};
+
+// A piece of a segment within one page.
+struct PagePart {
+  size_t segment;
+  int64_t position, count;
 };
 
 class ForwardPass {
@@ -41,7 +50,8 @@ class ForwardPass {
         hook_(hook),
         work_(workspace),
         epsilon_(static_cast<float>(config_.rms_epsilon)),
-        shape_{config_.heads, config_.kv_heads, config_.head_dim, config_.sliding_window, 0} {}
+        shape_{config_.heads, config_.kv_heads, config_.head_dim, config_.sliding_window, 0},
+        plain_shape_{config_.kv_heads, config_.head_dim, DType::f32} {}
 
   Status check() {
     int64_t positions = 0;
@@ -49,7 +59,12 @@ class ForwardPass {
       BM_CHECK_OK(check_sequence(batch_[i]).in("sequence " + std::to_string(i)));
       const int64_t rows = static_cast<int64_t>(batch_[i].tokens.size());
       const int64_t first = batch_[i].cache ? batch_[i].cache->length() : 0;
-      segments_.push_back({&batch_[i], rows_, rows, first});
+      Segment segment;
+      segment.input = &batch_[i];
+      segment.first_row = rows_;
+      segment.rows = rows;
+      segment.first_position = first;
+      segments_.push_back(segment);
       rows_ += rows;
       wanted_ += static_cast<int64_t>(batch_[i].logit_rows.size());
       positions = std::max(positions, first + rows);
@@ -60,6 +75,7 @@ class ForwardPass {
 
   void run() {
     if (rows_ == 0) return;
+    find_pages();
     embed();
     for (int64_t n = 0; n < config_.layers; ++n) {
       const PackedLayer& layer = weights_.layers[static_cast<size_t>(n)];
@@ -102,6 +118,41 @@ class ForwardPass {
     return {};
   }
 
+  // Where the keys and values of every segment go. Sequences without a cache get pages of scratch memory,
+  // which every layer uses anew.
+  void find_pages() {
+    const KvPageShape& plain = plain_shape_;
+    auto& starts = work_.page_starts;
+    int64_t pages = 0;
+    for (const Segment& s : segments_)
+      if (!s.input->cache) pages += (s.rows + kKeyTile - 1) / kKeyTile;
+    auto* memory = reinterpret_cast<std::byte*>(work_.pages.get(pages * plain.bytes() / 4));
+    starts.resize(static_cast<size_t>(pages));
+    for (size_t i = 0; i < starts.size(); ++i) starts[i] = memory + static_cast<int64_t>(i) * plain.bytes();
+    size_t next = 0;
+    for (size_t i = 0; i < segments_.size(); ++i) {
+      Segment& s = segments_[i];
+      if (KvCache* cache = s.input->cache) {
+        cache->make_room(s.rows);
+        s.pages = cache->pages();
+        s.page_shape = &cache->shape();
+        s.all_layers = true;
+      } else {
+        s.pages = starts.data() + next;
+        s.page_shape = &plain;
+        next += static_cast<size_t>((s.rows + kKeyTile - 1) / kKeyTile);
+      }
+      const int64_t end = s.first_position + s.rows;
+      for (int64_t p = s.first_position; p < end;) {
+        const int64_t stop = std::min(end, (p / kKeyTile + 1) * kKeyTile);
+        parts_.push_back({i, p, stop - p});
+        p = stop;
+      }
+    }
+  }
+
+  int64_t page_offset(const Segment& s) const { return s.all_layers ? layer_ * s.page_shape->bytes() : 0; }
+
   int64_t qkv_width() const { return config_.q_width() + 2 * config_.kv_width(); }
 
   void report(std::string_view name, const float* values, int64_t width, int64_t stride) {
@@ -130,7 +181,7 @@ class ForwardPass {
     if (hook_) hook_("embedding", x_, rows_, config_.hidden, config_.hidden);
   }
 
-  // Keys and values of the new tokens end in the caches; without a cache they stay in the qkv buffer.
+  // Keys and values of the new tokens end in the pages.
   void project_qkv(const PackedLayer& layer) {
     const int64_t width = qkv_width(), q = config_.q_width(), kv = config_.kv_width();
     float* normed = work_.normed.get(rows_ * config_.hidden);
@@ -142,25 +193,22 @@ class ForwardPass {
     report("q_before_rope", qkv_, q, width);
     report("k_before_rope", qkv_ + q, kv, width);
     report("v", qkv_ + q + kv, kv, width);
-    for (const Segment& s : segments_) {
-      float* rows = qkv_ + s.first_row * width;
-      // q and k lie side by side: one call rotates the heads of both.
-      rotary_apply(*rotary_, rows, s.rows, config_.heads + config_.kv_heads, s.first_position, width);
-      if (!s.input->cache) continue;
-      float* keys = s.input->cache->keys(layer_) + s.first_position * kv;
-      float* values = s.input->cache->values(layer_) + s.first_position * kv;
-      for (int64_t t = 0; t < s.rows; ++t) {
-        std::memcpy(keys + t * kv, rows + t * width + q, static_cast<size_t>(kv) * sizeof(float));
-        std::memcpy(values + t * kv, rows + t * width + q + kv, static_cast<size_t>(kv) * sizeof(float));
-      }
-    }
+    // q and k lie side by side: one call rotates the heads of both.
+    parallel_for(parts_.size(), [&](size_t i) {
+      const Segment& s = segments_[parts_[i].segment];
+      const int64_t position = parts_[i].position, count = parts_[i].count;
+      float* rows = qkv_ + (s.first_row + position - s.first_position) * width;
+      rotary_apply(*rotary_, rows, count, config_.heads + config_.kv_heads, position, width);
+      std::byte* page = s.pages[position / kKeyTile] + page_offset(s);
+      store_kv(*s.page_shape, page, position % kKeyTile, count, rows + q, rows + q + kv, width);
+    });
     report("q_after_rope", qkv_, q, width);
     report("k_after_rope", qkv_ + q, kv, width);
   }
 
   // In the last layer queries before the first wanted row are left out.
   void attend(bool last) {
-    const int64_t width = qkv_width(), q = config_.q_width(), kv = config_.kv_width();
+    const int64_t width = qkv_width(), q = config_.q_width();
     heads_ = work_.heads.get(rows_ * q);
     attention_.clear();
     for (const Segment& s : segments_) {
@@ -171,9 +219,9 @@ class ForwardPass {
       AttentionSequence a;
       a.q = rows + skip * width;
       a.q_stride = width;
-      a.keys = s.input->cache ? s.input->cache->keys(layer_) : rows + q;
-      a.values = s.input->cache ? s.input->cache->values(layer_) : rows + q + kv;
-      a.kv_stride = s.input->cache ? kv : width;
+      a.pages = s.pages;
+      a.page_shape = s.page_shape;
+      a.page_offset = page_offset(s);
       a.out = heads_ + (s.first_row + skip) * q;
       a.queries = s.rows - skip;
       a.first_position = s.first_position + skip;
@@ -268,8 +316,10 @@ class ForwardPass {
   ForwardWorkspace& work_;
   const float epsilon_;
   const AttentionShape shape_;
+  const KvPageShape plain_shape_;
   std::shared_ptr<const RotaryTable> rotary_;
   std::vector<Segment> segments_;
+  std::vector<PagePart> parts_;
   std::vector<AttentionSequence> attention_;
   int64_t rows_ = 0, wanted_ = 0, layer_ = 0;
   float *x_ = nullptr, *qkv_ = nullptr, *heads_ = nullptr;

@@ -53,32 +53,5 @@ const Tokenizer* Model::tokenizer() const { return weights_->tokenizer.get(); }
 uint64_t Model::weight_bytes() const { return weights_->bytes; }
 int64_t Model::parameter_count() const { return weights_->parameters; }
 
-KvCache::KvCache(const ModelConfig& config, int64_t capacity)
-    : layers_(config.layers),
-      width_(config.kv_width()),
-      capacity_(capacity),
-      keys_(static_cast<size_t>(layers_ * width_ * capacity)),
-      values_(keys_.size()) {}
-
-void KvCache::truncate(int64_t length) { length_ = std::min(length_, length); }
-
-void KvCache::copy_prefix(const KvCache& from, int64_t length) {
-  assert(from.layers_ == layers_ && from.width_ == width_ && length <= from.length_ && length <= capacity_);
-  const size_t bytes = static_cast<size_t>(length * width_) * sizeof(float);
-  for (int64_t layer = 0; layer < layers_; ++layer) {
-    std::memcpy(keys(layer), from.keys(layer), bytes);
-    std::memcpy(values(layer), from.values(layer), bytes);
-  }
-  length_ = length;
-}
-
-uint64_t KvCache::bytes(const ModelConfig& config, int64_t capacity) {
-  return static_cast<uint64_t>(2 * config.layers * config.kv_width() * capacity) * sizeof(float);
-}
-
-float* KvCache::keys(int64_t layer) { return keys_.data() + layer * capacity_ * width_; }
-float* KvCache::values(int64_t layer) { return values_.data() + layer * capacity_ * width_; }
-const float* KvCache::keys(int64_t layer) const { return keys_.data() + layer * capacity_ * width_; }
-const float* KvCache::values(int64_t layer) const { return values_.data() + layer * capacity_ * width_; }
 
 }  // namespace bm

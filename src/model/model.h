@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "model/config.h"
+#include "model/kv_cache.h"
 #include "tensor/tensor.h"
 #include "tokenizer/tokenizer.h"
 
@@ -50,31 +51,10 @@ class Model {
   std::unique_ptr<Weights> weights_;
 };
 
-// Keys and values of one sequence, float32, [layer][position][kv_heads * head_dim].
-class KvCache {
- public:
-  KvCache(const ModelConfig& config, int64_t capacity);
-  int64_t length() const { return length_; }
-  int64_t capacity() const { return capacity_; }
-  void truncate(int64_t length);                          // forget later positions
-  void copy_prefix(const KvCache& from, int64_t length);  // becomes that prefix of another sequence
-  static uint64_t bytes(const ModelConfig& config, int64_t capacity);
-
-  float* keys(int64_t layer);
-  float* values(int64_t layer);
-  const float* keys(int64_t layer) const;
-  const float* values(int64_t layer) const;
-  void set_length(int64_t length) { length_ = length; }
-
- private:
-  int64_t layers_, width_, capacity_, length_ = 0;
-  std::vector<float> keys_, values_;
-};
-
 // New tokens of one sequence, placed behind what its cache holds.
 struct SequenceInput {
   std::span<const int32_t> tokens;
-  KvCache* cache = nullptr;             // nullptr: a throw-away cache of tokens.size()
+  KvCache* cache = nullptr;             // nullptr: a throw-away one, float32
   std::span<const int64_t> logit_rows;  // rows (indices into tokens) whose logits are wanted, ascending
 };
 

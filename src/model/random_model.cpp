@@ -11,7 +11,24 @@
 namespace bm {
 namespace {
 
-Json config_json(const RandomModelShape& s, DType dtype) {
+Result<TensorView> random_tensor(const WeightSpec& spec, DType dtype, uint64_t seed) {
+  const bool matrix = spec.shape.size() == 2, bias = spec.name.ends_with(".bias");
+  const double deviation = matrix ? 1 / std::sqrt(static_cast<double>(spec.shape[1])) : 0.1;
+  const double mean = matrix || bias ? 0 : 1;
+  Tensor values(DType::f32, spec.shape);
+  const CounterRandom random(seed, hash64(spec.name));
+  parallel_chunks(static_cast<size_t>(values.count()), 1 << 14, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i)
+      values.as<float>()[i] = static_cast<float>(mean + deviation * random.normal(i));
+  });
+  if (dtype == DType::f32) return values.view();
+  BM_TRY(Tensor converted, convert(values.view(), dtype));
+  return converted.view();
+}
+
+}  // namespace
+
+Json random_model_config(const RandomModelShape& s, DType dtype) {
   Json json = Json::object(
       {{"architectures",
         Json::array({Json(s.model_type == "llama" ? "LlamaForCausalLM" : "MistralForCausalLM")})},
@@ -38,26 +55,9 @@ Json config_json(const RandomModelShape& s, DType dtype) {
   return json;
 }
 
-Result<TensorView> random_tensor(const WeightSpec& spec, DType dtype, uint64_t seed) {
-  const bool matrix = spec.shape.size() == 2, bias = spec.name.ends_with(".bias");
-  const double deviation = matrix ? 1 / std::sqrt(static_cast<double>(spec.shape[1])) : 0.1;
-  const double mean = matrix || bias ? 0 : 1;
-  Tensor values(DType::f32, spec.shape);
-  const CounterRandom random(seed, hash64(spec.name));
-  parallel_chunks(static_cast<size_t>(values.count()), 1 << 14, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i)
-      values.as<float>()[i] = static_cast<float>(mean + deviation * random.normal(i));
-  });
-  if (dtype == DType::f32) return values.view();
-  BM_TRY(Tensor converted, convert(values.view(), dtype));
-  return converted.view();
-}
-
-}  // namespace
-
 Status write_random_model(const std::string& folder, const RandomModelShape& shape, DType dtype,
                           uint64_t seed) {
-  const Json json = config_json(shape, dtype);
+  const Json json = random_model_config(shape, dtype);
   BM_TRY(ModelConfig config, parse_model_config(json));
   std::vector<OutputTensor> tensors;
   for (const WeightSpec& spec : expected_weights(config))

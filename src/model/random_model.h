@@ -18,6 +18,9 @@ struct RandomModelShape {
   bool tied_embeddings = false, attention_bias = false, mlp_bias = false;  // biases: llama only
 };
 
+// Its config.json.
+Json random_model_config(const RandomModelShape& shape, DType dtype);
+
 // Writes a Hugging Face folder (no tokenizer). Matrices are normal with a deviation of 1/√inputs, norms
 // 1 + 0.1·normal, biases 0.1·normal; each element a pure function of (seed, tensor's name, index).
 Status write_random_model(const std::string& folder, const RandomModelShape& shape, DType dtype,

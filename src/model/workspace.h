@@ -28,11 +28,13 @@ class ScratchBuffer {
 
 struct ForwardWorkspace {
   ScratchBuffer x, normed, qkv, heads, gate_up, product, rows, logits;
+  ScratchBuffer pages;                  // of sequences without a cache, one layer at a time
+  std::vector<std::byte*> page_starts;  // of those
   std::vector<int32_t> tokens;
   std::vector<int64_t> wanted;
   uint64_t bytes() const {
     return x.bytes() + normed.bytes() + qkv.bytes() + heads.bytes() + gate_up.bytes() + product.bytes() +
-           rows.bytes() + logits.bytes();
+           rows.bytes() + logits.bytes() + pages.bytes();
   }
 };
 

@@ -42,22 +42,43 @@ struct Working {
   }
 };
 
-// One key tile for one query tile (rows from `row` on): scores, softmax, and the weighted values added to
-// `out`. The first `keys` of the `packed` keys of the tile are those that the queries see.
-void attend_tile(const Geometry& g, const Working& w, int64_t row, int64_t rows, int64_t keys,
-                 int64_t packed) {
+// Keys and values of one tile in the layout of the products.
+struct KeyTile {
+  const void *keys = nullptr, *values = nullptr;
+  int64_t value_panel = 0;  // elements from panel to panel of the values
+  BlockProduct product = nullptr;
+};
+
+KeyTile key_tile(const Geometry& g, const Working& w, const AttentionSequence& s, int64_t kv_head,
+                 int64_t tile, int64_t keys) {
   const ProductKernels& products = *kernels().products;
+  if (s.pages) {
+    const std::byte* page = s.pages[tile / kKeyTile] + s.page_offset;
+    return {s.page_shape->keys(page, kv_head), s.page_shape->values(page, kv_head), kKeyTile * kLanes,
+            s.page_shape->dtype == DType::f32 ? products.f32 : products.bf16};
+  }
+  const int64_t stride = s.kv_stride ? s.kv_stride : g.kv_heads * g.dim;
+  const int64_t at = tile * stride + kv_head * g.dim;
+  attention_detail::pack_keys(g, s.keys + at, stride, keys, w.keys);
+  attention_detail::pack_values(g, s.values + at, stride, keys, w.values);
+  return {w.keys, w.values, keys * kLanes, products.f32};
+}
+
+// One key tile for one query tile (rows from `row` on): scores, softmax, and the weighted values added to
+// `out`. The queries see none but the first `keys` of the tile.
+void attend_tile(const Geometry& g, const Working& w, const KeyTile& tile, int64_t row, int64_t rows,
+                 int64_t keys) {
   BlockArguments s;
   s.m = rows;
   s.n = (keys + kLanes - 1) / kLanes * kLanes;
   s.k = g.dim;
   s.a = w.q + row * g.padded;
   s.a_row = g.padded;
-  s.b = w.keys;
+  s.b = tile.keys;
   s.b_panel = g.dim * kLanes;
   s.c = w.scores;
   s.c_row = kKeyTile;
-  products.f32(s);
+  tile.product(s);
   kernels().rows->softmax_tile({.rows = rows,
                                 .columns = s.n,
                                 .stride = kKeyTile,
@@ -79,12 +100,12 @@ void attend_tile(const Geometry& g, const Working& w, int64_t row, int64_t rows,
   o.k = keys;
   o.a = w.scores;
   o.a_row = kKeyTile;
-  o.b = w.values;
-  o.b_panel = packed * kLanes;
+  o.b = tile.values;
+  o.b_panel = tile.value_panel;
   o.c = out;
   o.c_row = g.padded;
   o.accumulate = true;
-  products.f32(o);
+  tile.product(o);
 }
 
 void finish_rows(const Geometry& g, const Working& w, const Task& task) {
@@ -107,7 +128,6 @@ void finish_rows(const Geometry& g, const Working& w, const Task& task) {
 void run_task(const Geometry& g, const Task& task) {
   const AttentionSequence& s = *task.sequence;
   const int64_t rows = g.rows(task.positions), position = s.first_position + task.first;
-  const int64_t kv_stride = s.kv_stride ? s.kv_stride : g.kv_heads * g.dim;
   const int64_t q_stride = s.q_stride ? s.q_stride : g.heads * g.dim;
   const Working w(g);
   attention_detail::gather_rows(g, s.q + task.first * q_stride, q_stride, task.kv_head, task.positions, w.q);
@@ -116,16 +136,15 @@ void run_task(const Geometry& g, const Task& task) {
   std::fill_n(w.sum, rows, 0.0f);
   const int64_t end = position + task.positions;
   for (int64_t tile = g.first_key(position) / kKeyTile * kKeyTile; tile < end; tile += kKeyTile) {
-    const int64_t packed = std::min(kKeyTile, end - tile), at = tile * kv_stride + task.kv_head * g.dim;
-    attention_detail::pack_keys(g, s.keys + at, kv_stride, packed, w.keys);
-    attention_detail::pack_values(g, s.values + at, kv_stride, packed, w.values);
+    const int64_t packed = std::min(kKeyTile, end - tile);
+    const KeyTile held = key_tile(g, w, s, task.kv_head, tile, packed);
     for (int64_t first = 0; first < task.positions; first += g.tile_positions) {
       const int64_t positions = std::min(g.tile_positions, task.positions - first);
       const int64_t from = position + first, keys = std::min(packed, from + positions - tile);
       if (keys <= 0 || g.first_key(from) >= tile + packed)
         continue;  // all still to come, or out of the window
       attention_detail::visible_columns(g, from, positions, tile, keys, w.low, w.high);
-      attend_tile(g, w, g.rows(first), g.rows(positions), keys, packed);
+      attend_tile(g, w, held, g.rows(first), g.rows(positions), keys);
     }
   }
   finish_rows(g, w, task);

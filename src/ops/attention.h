@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <span>
 
-namespace bm {
+#include "ops/kv_page.h"
 
-inline constexpr int64_t kKeyTile = 64;
+namespace bm {
 
 struct AttentionShape {
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
@@ -19,13 +19,17 @@ struct AttentionShape {
   float scale = 0;     // 0 = 1/sqrt(head_dim)
 };
 
-// New queries of one sequence. Keys and values of positions [0, first_position + queries) are in the cache,
-// those of the new tokens included.
+// New queries of one sequence. Keys and values of positions [0, first_position + queries) are there, those of
+// the new tokens included: in pages of a cache, or plainly one position behind the other. Both give the same
+// bits when the pages are float32.
 struct AttentionSequence {
-  const float* q = nullptr;       // [queries][heads * head_dim]
-  const float* keys = nullptr;    // [position][kv_heads * head_dim]
-  const float* values = nullptr;  // [position][kv_heads * head_dim]
-  float* out = nullptr;           // [queries][heads * head_dim]
+  const float* q = nullptr;                 // [queries][heads * head_dim]
+  const std::byte* const* pages = nullptr;  // page i: positions from i * kKeyTile on; or nullptr
+  int64_t page_offset = 0;                  // bytes from a page's start to this layer's part
+  const KvPageShape* page_shape = nullptr;  // with pages
+  const float* keys = nullptr;              // [position][kv_heads * head_dim]
+  const float* values = nullptr;            // [position][kv_heads * head_dim]
+  float* out = nullptr;                     // [queries][heads * head_dim]
   int64_t queries = 0;
   int64_t first_position = 0;
   int64_t q_stride = 0;   // elements from query to query in q (0 = heads * head_dim)

@@ -29,7 +29,8 @@ Status check(const SamplingOptions& options);
 
 class Sampler {
  public:
-  explicit Sampler(const SamplingOptions& options);
+  // stream: draws of another stream are others.
+  explicit Sampler(const SamplingOptions& options, uint64_t stream = 0);
   // logits [vocab]; history: all tokens so far, prompt included; position = history.size() normally.
   int32_t sample(std::span<const float> logits, std::span<const int32_t> history, uint64_t position);
 
@@ -38,12 +39,13 @@ class Sampler {
     float logit;
     int32_t id;
   };
-  void keep_likely();
+  int32_t draw(double random);
+  void sort_first(size_t count);
   SamplingOptions options_;
   CounterRandom random_;
   std::vector<float> scores_;
   std::vector<Candidate> candidates_;
-  std::vector<double> weights_;
+  size_t sorted_ = 0;  // so many candidates stand at the front in their order
 };
 
 }  // namespace bm

@@ -130,7 +130,8 @@ TEST(PrefixRunner, SameBitsAsOneByOneAndFewerTokens) {
   }
   add(stem, {60});
   add({1}, {0});
-  for (uint64_t memory : {uint64_t{1}, uint64_t{1} << 30}) {
+  const uint64_t page = KvPool::page_bytes((*model)->config(), DType::f32);
+  for (uint64_t memory : {6 * page, uint64_t{1} << 30}) {
     size_t rows = 0, finished = 0;
     PrefixRunOptions options;
     options.kv_memory = memory;

@@ -139,7 +139,7 @@ TEST_F(ScoreTest, DependsOnNothingAround) {
   };
   std::vector<ScoreRequest> reversed(requests.rbegin(), requests.rend());
   ScoreOptions little;
-  little.kv_memory.bytes = 1;
+  little.kv_memory.bytes = 4 * KvPool::page_bytes(model->config(), DType::f32);
   set_thread_count(3);
   auto backwards = score_requests(*model, reversed, little);
   set_thread_count(0);

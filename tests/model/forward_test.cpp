@@ -61,11 +61,12 @@ TEST(Forward, SameBitsForAnyThreadsCacheAndBatch) {
     // A ragged batch, one of them empty, one with a shared prefix in its cache, few rows wanted.
     const std::vector<int32_t> other = random_tokens(30, shape.vocab, 4),
                                rest(tokens.begin() + 40, tokens.end());
-    KvCache whole(model->config(), 90), prefix(model->config(), 90);
+    const auto pool = std::make_shared<KvPool>(model->config());
+    KvCache whole(pool, 90), prefix(pool, 90);
     const SequenceInput fill{tokens, &whole, {}};
     check(forward(*model, {&fill, 1},
                   [](size_t, int64_t, int64_t, const float*) { FAIL() << "no rows were wanted"; }));
-    prefix.copy_prefix(whole, 40);
+    prefix.fork(whole, 40);
     const std::vector<int64_t> some = {3, 17, 42}, last = {29};
     const std::vector<SequenceInput> batch = {
         {other, nullptr, last}, {{}, nullptr, {}}, {rest, &prefix, some}};
