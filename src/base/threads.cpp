@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/cgroup.h"
+
 namespace bm {
 namespace {
 
@@ -34,19 +36,6 @@ int affinity_cores() {
     cores.insert(core.empty() ? "cpu" + std::to_string(cpu) : package + ":" + core);
   }
   return static_cast<int>(cores.size());
-}
-
-// cgroup v2 quota in whole CPUs, 0 = none.
-int cgroup_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  try {
-    return std::max(1, static_cast<int>(std::stod(quota) / period));
-  } catch (const std::exception&) {
-    return 0;
-  }
 }
 
 void relax() {
@@ -164,8 +153,8 @@ Pool& pool() {
 int default_thread_count() {
   static const int count = [] {
     int cores = std::max(1, affinity_cores());
-    int quota = cgroup_cores();
-    return quota ? std::min(cores, quota) : cores;
+    const double quota = cgroup_cpus();
+    return quota > 0 ? std::clamp(static_cast<int>(quota), 1, cores) : cores;
   }();
   return count;
 }

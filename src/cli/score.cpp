@@ -66,9 +66,13 @@ Result<Outcome> run_score(const Invocation& call) {
   BM_TRY(auto model, Model::load(path, {.arithmetic = arithmetic, .base = options.base}));
   if (text && !model->tokenizer()) log_warning("the model has no tokenizer: requests with text will fail");
   if (call.common.dry_run) {
-    print_line("would score " + std::to_string(requests.size()) + " requests; weights " +
-               format_bytes(model->weight_bytes()) + ", key/value caches up to " +
-               format_bytes(scoring.kv_memory.bytes ? scoring.kv_memory.bytes : uint64_t{2} << 30));
+    BM_TRY(ScorePlan plan, plan_scoring(*model, requests, scoring));
+    print_line("would score " + std::to_string(requests.size()) + " requests" +
+               (plan.failed ? " (" + std::to_string(plan.failed) + " of them fail)" : "") + ": " +
+               plan.prompts.text() + ", about " + format_duration(plan.seconds));
+    print_line("weights " + format_bytes(model->weight_bytes()) + ", key/value caches up to " +
+               format_bytes(scoring.kv_memory.bytes ? scoring.kv_memory.bytes : uint64_t{2} << 30) + " (" +
+               format_bytes(plan.prompts.least_memory) + " are needed for one prompt)");
     return Outcome::done;
   }
   ScoreReport report;

@@ -10,6 +10,7 @@ namespace bm {
 namespace {
 
 constexpr int64_t kTimedTokens = 512;  // after so many the remaining time is told
+constexpr size_t kProbeTokens = 96;    // timed for an estimate before the run
 constexpr int kTries = 32;             // nodes that do not fit before a batch is closed
 
 class Runner {
@@ -213,6 +214,23 @@ Result<DType> parse_kv_dtype(const std::string& name) {
   if (name.empty() || name == "f32" || name == "float32") return DType::f32;
   if (name == "bf16" || name == "bfloat16") return DType::bf16;
   return bad_input("--kv is f32 or bf16, not " + json_quote(name));
+}
+
+PrefixPlan plan_prefixes(const Model& model, std::span<const PrefixRequest> requests,
+                         const PrefixRunOptions& options) {
+  return PrefixTrie(requests, options.batch_tokens)
+      .plan(KvPool::page_bytes(model.config(), options.kv_dtype));
+}
+
+double probe_seconds(const Model& model, std::span<const PrefixRequest> requests, const PrefixPlan& plan) {
+  if (requests.empty()) return 0;
+  const auto& tokens = requests[0].tokens;
+  const SequenceInput input{
+      std::span(tokens).first(std::min<size_t>(tokens.size(), kProbeTokens)), nullptr, {}};
+  const double start = now_seconds();
+  if (!forward(model, {&input, 1}, [](size_t, int64_t, int64_t, const float*) {}).ok()) return 0;
+  return (now_seconds() - start) / static_cast<double>(input.tokens.size()) *
+         static_cast<double>(plan.computed);
 }
 
 Result<PrefixRunReport> run_shared_prefixes(

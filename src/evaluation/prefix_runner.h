@@ -40,6 +40,12 @@ struct PrefixRunReport {
   uint64_t kv_bytes = 0;  // most memory of caches at one time
 };
 
+// What a run would compute.
+PrefixPlan plan_prefixes(const Model& model, std::span<const PrefixRequest> requests,
+                         const PrefixRunOptions& options);
+// Seconds it would take: some of the first request's tokens are computed and timed.
+double probe_seconds(const Model& model, std::span<const PrefixRequest> requests, const PrefixPlan& plan);
+
 // `after_batch(requests)` is called with the requests that were just finished; an error from it (a full
 // disk, an interruption) ends the run and is returned. bad_input: a token outside the vocabulary, or caches
 // that do not fit kv_memory even one sequence at a time (the message says how much is needed).

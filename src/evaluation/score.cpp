@@ -26,7 +26,8 @@ void describe(Fields& fields, ScoreOptions& o) {
   fields.add("max-length", o.max_length, "longest input of the model; 0 = its positions", {.unit = "tokens"});
   fields.add("kv-memory", o.kv_memory, "ceiling of all key/value caches; 0 = 2G",
              {.unit = "bytes", .result_neutral = true});
-  fields.add("kv", o.kv, "what key/value caches hold; bf16 halves them and rounds", {.choices = {"f32", "bf16"}});
+  fields.add("kv", o.kv, "what key/value caches hold; bf16 halves them and rounds",
+             {.choices = {"f32", "bf16"}});
   fields.add("logits", o.logits, "safetensors file to write: last_logits [requests, vocabulary], float32");
   fields.add("all-logits", o.all_logits, "also write logits.<id> [tokens, vocabulary] of each prompt");
   fields.add("base", o.base, "base model of an adapter folder, if not the one it names");
@@ -67,16 +68,19 @@ class Scorer {
     if (max_length_ <= 0) max_length_ = std::numeric_limits<int32_t>::max();
   }
 
+  Result<ScorePlan> look_ahead() {
+    BM_CHECK_OK(plan_all());
+    BM_TRY(PrefixRunOptions run, run_options());
+    const auto runs = model_inputs();
+    ScorePlan out;
+    for (const ScoreAnswer& answer : answers_) out.failed += !answer.error.empty();
+    out.prompts = plan_prefixes(model_, runs, run);
+    out.seconds = probe_seconds(model_, runs, out.prompts);
+    return out;
+  }
+
   Result<std::vector<ScoreAnswer>> run(ScoreReport* report) {
-    if (options_.truncate != "none" && options_.truncate != "left") {
-      return bad_input("--truncate is none or left, not \"" + options_.truncate + "\"");
-    }
-    for (size_t i = 0; i < requests_.size(); ++i) {
-      auto status = plan(i);
-      if (status.ok()) continue;
-      answers_[i] = {};
-      answers_[i].error = status.error().paragraph();
-    }
+    BM_CHECK_OK(plan_all());
     BM_CHECK_OK(open_logits());
     BM_CHECK_OK(compute());
     if (file_) {
@@ -95,6 +99,19 @@ class Scorer {
   }
 
  private:
+  Status plan_all() {
+    if (options_.truncate != "none" && options_.truncate != "left") {
+      return bad_input("--truncate is none or left, not \"" + options_.truncate + "\"");
+    }
+    for (size_t i = 0; i < requests_.size(); ++i) {
+      auto status = plan(i);
+      if (status.ok()) continue;
+      answers_[i] = {};
+      answers_[i].error = status.error().paragraph();
+    }
+    return {};
+  }
+
   Status check_ids(std::span<const int32_t> ids, const char* what) const {
     for (size_t i = 0; i < ids.size(); ++i) {
       if (ids[i] >= 0 && ids[i] < model_.config().vocab) continue;
@@ -241,24 +258,33 @@ class Scorer {
     return {};
   }
 
-  Status compute() {
+  // Takes the tokens out of inputs_; what is left in it are the rows.
+  std::vector<PrefixRequest> model_inputs() {
+    std::erase_if(inputs_, [](const Input& input) { return input.rows.empty(); });  // only had to be checked
     std::vector<PrefixRequest> runs;
-    std::vector<size_t> of_input;
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      if (inputs_[i].rows.empty()) continue;  // a prompt that only had to be checked
-      PrefixRequest run{std::move(inputs_[i].tokens), {}};
-      for (const auto& [row, wants] : inputs_[i].rows) run.rows.push_back(row);
+    for (Input& input : inputs_) {
+      PrefixRequest run{std::move(input.tokens), {}};
+      for (const auto& [row, wants] : input.rows) run.rows.push_back(row);
       report_.input_tokens += static_cast<int64_t>(run.tokens.size());
       runs.push_back(std::move(run));
-      of_input.push_back(i);
     }
-    PrefixRunOptions run_options;
-    if (options_.kv_memory.bytes > 0) run_options.kv_memory = options_.kv_memory.bytes;
-    BM_TRY(run_options.kv_dtype, parse_kv_dtype(options_.kv));
+    return runs;
+  }
+
+  Result<PrefixRunOptions> run_options() const {
+    PrefixRunOptions out;
+    if (options_.kv_memory.bytes > 0) out.kv_memory = options_.kv_memory.bytes;
+    BM_TRY(out.kv_dtype, parse_kv_dtype(options_.kv));
+    return out;
+  }
+
+  Status compute() {
+    const auto runs = model_inputs();
+    BM_TRY(PrefixRunOptions how, run_options());
     Progress progress("score", "inputs", runs.size());
     Status write_status;
     auto sink = [&](size_t run, size_t row, const float* logits) {
-      const auto& wants = inputs_[of_input[run]].rows.at(runs[run].rows[row]);
+      const auto& wants = inputs_[run].rows.at(runs[run].rows[row]);
       auto status = deliver(wants, logits);
       if (write_status.ok() && !status.ok()) write_status = std::move(status);
     };
@@ -268,7 +294,7 @@ class Scorer {
       if (stop_requested()) return interrupted_error("scoring");
       return {};
     };
-    BM_TRY(PrefixRunReport done, run_shared_prefixes(model_, runs, run_options, sink, after));
+    BM_TRY(PrefixRunReport done, run_shared_prefixes(model_, runs, how, sink, after));
     report_.computed_tokens = done.computed_tokens;
     report_.kv_bytes = done.kv_bytes;
     return write_status;
@@ -331,6 +357,11 @@ class Scorer {
 };
 
 }  // namespace
+
+Result<ScorePlan> plan_scoring(const Model& model, std::span<const ScoreRequest> requests,
+                               const ScoreOptions& options) {
+  return Scorer(model, requests, options).look_ahead();
+}
 
 Result<std::vector<ScoreAnswer>> score_requests(const Model& model, std::span<const ScoreRequest> requests,
                                                 const ScoreOptions& options, ScoreReport* report) {

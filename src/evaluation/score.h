@@ -16,6 +16,7 @@
 #include "base/options.h"
 #include "base/result.h"
 #include "base/stage.h"
+#include "evaluation/prefix_runner.h"
 #include "model/model.h"
 
 namespace bm {
@@ -71,6 +72,15 @@ struct ScoreReport {
   int64_t computed_tokens = 0;  // that went through the model
   uint64_t kv_bytes = 0;        // most memory of key/value caches at one time
 };
+
+// What scoring would do.
+struct ScorePlan {
+  PrefixPlan prompts;
+  int64_t failed = 0;  // requests that cannot be scored
+  double seconds = 0;  // estimate, from a few tokens timed
+};
+Result<ScorePlan> plan_scoring(const Model& model, std::span<const ScoreRequest> requests,
+                               const ScoreOptions& options);
 
 // Arithmetic that "auto" stands for.
 Result<Arithmetic> resolve_arithmetic(const std::string& name, const std::string& model_path);

@@ -126,7 +126,7 @@ TEST(Evaluate, SameFilesForAnyThreadsBatchesAndShards) {
   expect_ok(evaluate(options, limited(8)));
   set_thread_count(3);
   options.out = folder.file("three");
-  options.kv_memory.bytes = 1;  // no slots: everything runs through the trunk
+  options.kv_memory.bytes = 2 << 20;  // few prompts at a time
   expect_ok(evaluate(options, limited(8)));
   set_thread_count(before);
   EXPECT_EQ(all_predictions(folder.file("one")), all_predictions(folder.file("three")));

@@ -194,19 +194,25 @@ TEST_F(SessionTest, BatchesGiveTheTextsOfOneByOne) {
       GenerateBatchOptions batch;
       batch.sequences = sequences;
       batch.kv_memory = memory;
-      auto done = generate_batch(*model, prompts, options, batch, [&](size_t i, Result<Generation> made) -> Status {
-        ++seen[i];
-        EXPECT_EQ(made.ok(), i != 9) << i;
-        if (made) EXPECT_EQ(made->ids, expected[i]) << i << " of " << sequences;
-        if (made && i == 10) EXPECT_EQ(made->reason, "context");
-        return {};
-      });
+      auto done =
+          generate_batch(*model, prompts, options, batch, [&](size_t i, Result<Generation> made) -> Status {
+            ++seen[i];
+            EXPECT_EQ(made.ok(), i != 9) << i;
+            if (made) {
+              EXPECT_EQ(made->ids, expected[i]) << i << " of " << sequences;
+            }
+            if (made && i == 10) {
+              EXPECT_EQ(made->reason, "context");
+            }
+            return {};
+          });
       ASSERT_TRUE(done.ok()) << done.error().paragraph();
       EXPECT_EQ(seen, std::vector<int>(prompts.size(), 1));
     }
   GenerateBatchOptions small;
   small.kv_memory = page;
-  auto refused = generate_batch(*model, prompts, options, small, [](size_t, Result<Generation>) { return Status(); });
+  auto refused =
+      generate_batch(*model, prompts, options, small, [](size_t, Result<Generation>) { return Status(); });
   EXPECT_FALSE(refused.ok());
   EXPECT_NE(refused.error().paragraph().find(format_bytes(2 * page)), std::string::npos);
 }
@@ -236,7 +242,8 @@ TEST_F(SessionTest, SamplesOfOnePromptShareItAndDiffer) {
 TEST(Sampler, DrawsOfALargeVocabularyAreThoseOfAWholeSort) {
   std::vector<float> logits(5000);
   const CounterRandom random(3, 4);
-  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(std::round(8 * random.normal(i)) / 4);
+  for (size_t i = 0; i < logits.size(); ++i)
+    logits[i] = static_cast<float>(std::round(8 * random.normal(i)) / 4);
   SamplingOptions options;
   options.temperature = 1.3;
   options.seed = 11;
@@ -253,7 +260,8 @@ TEST(Sampler, DrawsOfALargeVocabularyAreThoseOfAWholeSort) {
       std::vector<double> weights;
       double total = 0, kept = 0;
       for (const auto& [minus, id] : order)
-        total += weights.emplace_back(std::exp((static_cast<double>(order[0].first) - static_cast<double>(minus)) / 1.3));
+        total += weights.emplace_back(
+            std::exp((static_cast<double>(order[0].first) - static_cast<double>(minus)) / 1.3));
       size_t keep = 0;
       while (keep < order.size() && (keep == 0 || (kept < top_p * total && weights[keep] >= min_p)))
         kept += weights[keep++];
