@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
+#include <cstring>
+
 #include "base/json.h"
 #include "model/random_model.h"
 #include "program.h"
