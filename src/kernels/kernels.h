@@ -32,7 +32,11 @@ struct BlockArguments {
 using BlockProduct = void (*)(const BlockArguments&);
 
 struct ProductKernels {
-  int tile_rows;  // rows of the register tile: chunks of m are best cut at multiples of it
+  int tile_rows, tile_columns;  // the register tile: chunks are best cut at multiples of it
+  // A task's share of a product: its rows × 256 inputs stay in the second cache while the weights of
+  // chunk_columns outputs pass.
+  int chunk_rows, chunk_columns;
+  bool narrow_in_tile;  // bf16 and f16 weights are best widened in registers, however many the rows
   BlockProduct f32, bf16, f16;
   // dst[k][16] = src[16][k]ᵀ for `rows` <= 16 rows at stride `stride`, missing rows as zeros.
   void (*pack_transposed)(int64_t rows, int64_t k, const float* src, int64_t stride, float* dst);

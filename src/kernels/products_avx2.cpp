@@ -6,7 +6,8 @@
 #include "kernels/kernels.h"
 
 namespace bm::avx2 {
-constexpr int kTileRows = 6, kTilePanels = 1, kAccumulators = 6;
+constexpr int kTileRows = 6, kTilePanels = 1, kAccumulators = 6, kChunkRows = 96, kChunkColumns = 192;
+constexpr bool kNarrowInTile = false;
 
 namespace {
 

@@ -1,7 +1,7 @@
 // The block products, written once over Lanes and compiled once per instruction set. The including file has
 // defined BM_ISA (the namespace), kTileRows and kTilePanels (the register tile: rows × panels of 16 columns),
-// kAccumulators (how many Lanes of sums the registers hold), and may define a faster tile_full for float
-// weights.
+// kAccumulators (how many Lanes of sums the registers hold), kChunkRows, kChunkColumns and kNarrowInTile (see
+// ProductKernels), and may define a faster tile_full for float weights.
 //
 // Nothing from the standard library is used here: an inline function compiled with AVX flags must never be
 // the copy that the linker keeps for the rest of the program.
@@ -194,7 +194,8 @@ void pack_transposed(int64_t rows, int64_t k, const float* src, int64_t stride, 
 
 extern const ProductKernels products;
 const ProductKernels products = {
-    kTileRows, block<float>, block<Bf16>, block<Half>, pack_transposed, widen<Bf16>, widen<Half>,
+    kTileRows,   kTilePanels* kLanes, kChunkRows,      kChunkColumns, kNarrowInTile, block<float>,
+    block<Bf16>, block<Half>,         pack_transposed, widen<Bf16>,   widen<Half>,
 };
 
 }  // namespace bm::BM_ISA

@@ -78,16 +78,16 @@ void linear_few_rows(const LinearCall& call) {
   });
 }
 
-// One task: a chunk of rows × a chunk of columns. Narrow weights are widened once per panel block into
-// scratch.
+// One task: a chunk of rows × a chunk of columns. Narrow weights are widened in the tile or once per panel
+// block into scratch, as the kernels like it.
 void linear_task(const LinearCall& call, const ProductPlan& plan, size_t task) {
   const int64_t n = call.weight.outputs(), k = call.weight.inputs();
   const ProductChunk here = plan.chunk(task);
   const ProductKernels& products = *kernels().products;
-  const bool narrow = call.width() == 2;
+  const bool widen = call.width() == 2 && !products.narrow_in_tile;
   const bool copy_x = call.x_stride % 512 == 0;  // rows that fall into the same cache sets
   float* x_copy = copy_x ? scratch(ScratchSlot::a, here.rows * (kSumBlock + kLanes)) : nullptr;
-  float* wide = narrow ? scratch(ScratchSlot::b, kSumBlock * kLanes) : nullptr;
+  float* wide = widen ? scratch(ScratchSlot::b, kSumBlock * kLanes) : nullptr;
   for (int64_t begin = 0; begin < k; begin += kSumBlock) {
     BlockArguments g;
     g.m = here.rows;
@@ -104,11 +104,11 @@ void linear_task(const LinearCall& call, const ProductPlan& plan, size_t task) {
     g.c_row = call.y_stride;
     g.accumulate = call.accumulate || begin > 0;
     g.b_panel = k * kLanes;
-    if (!narrow) {
+    if (!widen) {
       g.n = std::min(n - here.column, here.columns);
       g.b = call.panel(here.column / kLanes, begin);
       g.c = call.y + here.row * call.y_stride + here.column;
-      products.f32(g);
+      block_for(call.weight.dtype())(g);
       continue;
     }
     for (int64_t column = here.column; column < here.column + here.columns; column += kLanes) {
@@ -204,7 +204,7 @@ void linear(const float* x, int64_t rows, const PackedWeights& weight, float* y,
     linear_few_rows(call);
     return;
   }
-  const ProductPlan plan = ProductPlan::make(rows, n, kernels().products->tile_rows, thread_count());
+  const ProductPlan plan = ProductPlan::make(rows, n, *kernels().products, thread_count());
   parallel_for(plan.tasks(), [&](size_t task) { linear_task(call, plan, task); });
 }
 

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels.h"
+
 namespace bm {
 
 struct ProductChunk {
@@ -13,25 +15,30 @@ struct ProductChunk {
 };
 
 struct ProductPlan {
+  static constexpr int64_t kLeastColumns = 32;
   int64_t m = 0, n = 0;
   int64_t row_chunk = 0, column_chunk = 0;
   int64_t row_chunks = 0, column_chunks = 0;
 
-  // Chunks of about 192 rows (a k block of them stays in the second cache) × 192 columns, finer while there
-  // are fewer than four tasks a thread.
-  static ProductPlan make(int64_t m, int64_t n, int64_t tile_rows, int threads) {
+  // Even chunks no larger than the kernels', of fewer columns while there are fewer than four tasks a thread.
+  static ProductPlan make(int64_t m, int64_t n, const ProductKernels& products, int threads) {
     ProductPlan plan;
     plan.m = m;
     plan.n = n;
-    plan.row_chunks = (m + 95) / 96;
-    const int64_t even = (m + plan.row_chunks - 1) / plan.row_chunks;
-    plan.row_chunk = (even + tile_rows - 1) / tile_rows * tile_rows;
-    plan.row_chunks = (m + plan.row_chunk - 1) / plan.row_chunk;
-    plan.column_chunk = 192;
-    auto count = [&] { return (n + plan.column_chunk - 1) / plan.column_chunk; };
-    while (threads > 1 && plan.column_chunk > 48 && plan.row_chunks * count() < 4 * threads)
-      plan.column_chunk /= 2;
-    plan.column_chunks = count();
+    auto cut = [](int64_t size, int64_t chunks, int64_t tile) {
+      const int64_t even = (size + chunks - 1) / chunks;
+      return (even + tile - 1) / tile * tile;
+    };
+    auto count = [](int64_t size, int64_t chunk) { return (size + chunk - 1) / chunk; };
+    plan.row_chunk = cut(m, count(m, products.chunk_rows), products.tile_rows);
+    plan.row_chunks = count(m, plan.row_chunk);
+    const int64_t tile = products.tile_columns < kLeastColumns ? kLeastColumns : products.tile_columns;
+    plan.column_chunk = cut(n, count(n, products.chunk_columns), tile);
+    while (threads > 1 && plan.column_chunk > kLeastColumns &&
+           plan.row_chunks * count(n, plan.column_chunk) < 4 * threads) {
+      plan.column_chunk = cut(plan.column_chunk, 2, tile);
+    }
+    plan.column_chunks = count(n, plan.column_chunk);
     return plan;
   }
 

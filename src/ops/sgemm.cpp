@@ -124,7 +124,7 @@ void sgemm(Transpose transpose_a, Transpose transpose_b, int64_t m, int64_t n, i
                   c,
                   ldc,
                   accumulate};
-  const ProductPlan plan = ProductPlan::make(m, n, kernels().products->tile_rows, thread_count());
+  const ProductPlan plan = ProductPlan::make(m, n, *kernels().products, thread_count());
   parallel_for(plan.tasks(), [&](size_t task) { product_task(p, plan, task); });
 }
 

@@ -8,7 +8,8 @@
 
 namespace bm::wide_tile {
 using namespace bm::scalar;  // NOLINT: the lanes
-constexpr int kTileRows = 12, kTilePanels = 2, kAccumulators = 24;
+constexpr int kTileRows = 12, kTilePanels = 2, kAccumulators = 24, kChunkRows = 264, kChunkColumns = 384;
+constexpr bool kNarrowInTile = true;
 extern const ProductKernels products;
 }  // namespace bm::wide_tile
 #define BM_ISA wide_tile
