@@ -52,16 +52,17 @@ struct LinearCall {
   }
 };
 
-// Few rows: the weights are read once, straight from their panels, 64 outputs at a time.
+// Few rows: the weights are read once, straight from their panels, in strips of as many outputs as the
+// register tile takes of so few rows.
 void linear_few_rows(const LinearCall& call) {
   const int64_t n = call.weight.outputs(), k = call.weight.inputs();
   const BlockProduct block = block_for(call.weight.dtype());
-  const int64_t chunk = 64 * std::max<int64_t>(1, 1024 / k);
+  const int64_t strip = call.rows > 6 ? 32 : 64, chunk = 64 * std::max<int64_t>(1, 1024 / k);
   parallel_chunks(static_cast<size_t>(n), static_cast<size_t>(chunk), [&](size_t first, size_t last) {
-    for (int64_t column = static_cast<int64_t>(first); column < static_cast<int64_t>(last); column += 64) {
+    for (int64_t column = static_cast<int64_t>(first); column < static_cast<int64_t>(last); column += strip) {
       BlockArguments g;
       g.m = call.rows;
-      g.n = std::min<int64_t>(64, n - column);
+      g.n = std::min(strip, n - column);
       g.a_row = call.x_stride;
       g.b_panel = k * kLanes;
       g.c = call.y + column;
