@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "kernels/x86_features.h"
 #include "ops/linear.h"
+#include "parallel/communicator.h"
 
 namespace bm {
 namespace {
@@ -120,8 +121,13 @@ std::vector<MachinePart> examine_parts(const Machine& machine) {
   parts.push_back({"GPU", gpu, gpu ? (driver.empty() ? "NVIDIA device" : driver) : "no NVIDIA driver",
                    gpu ? "This build computes on the CPU; the GPU is not used." : ""});
   const std::string mpi = in_path("mpirun");
-  parts.push_back({"MPI", !mpi.empty(), mpi.empty() ? "no mpirun in PATH" : mpi,
-                   "Not needed: this build runs in one process on one machine."});
+  const std::string launcher = mpi.empty() ? "no mpirun in PATH" : mpi;
+  const bool ranks = built_with_mpi();
+  parts.push_back({"MPI", ranks && !mpi.empty(),
+                   launcher + (ranks ? "" : ", and this build has no MPI in it"),
+                   ranks && !mpi.empty() ? ""
+                                         : "Only needed to train on several machines: apt-get install "
+                                           "openmpi-bin libopenmpi-dev, then build again."});
   constexpr uint64_t kGib = 1u << 30;
   const bool enough = machine.memory >= 4 * kGib;
   parts.push_back({"memory", enough, enough ? "enough for the demonstrations" : "less than 4 GiB",
