@@ -16,6 +16,7 @@
 #include "corpus/article.h"
 #include "corpus/inputs.h"
 #include "corpus/pieces.h"
+#include "corpus/xml.h"
 #include "measure.h"
 
 using namespace bm;
@@ -49,7 +50,7 @@ std::vector<RawArticle> read_articles(const std::string& archive) {
 
 // ---- changed copies ----
 
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // Every third word of running text becomes another word of the collection; ids get the copy's number.
 std::string changed_copy(const std::string& xml, const std::vector<std::string>& words, uint64_t seed,
@@ -67,9 +68,9 @@ std::string changed_copy(const std::string& xml, const std::vector<std::string>&
       id = xml.compare(i, 11, "<article-id") == 0;
       out.append(xml, i, end - i);
       i = end;
-    } else if (is_letter(xml[i]) && (i == 0 || xml[i - 1] == ' ') && !id) {
+    } else if (is_ascii_letter(xml[i]) && (i == 0 || xml[i - 1] == ' ') && !id) {
       size_t end = i;
-      while (end < xml.size() && is_letter(xml[end])) ++end;
+      while (end < xml.size() && is_ascii_letter(xml[end])) ++end;
       bool whole = end < xml.size() && xml[end] == ' ' && end - i > 2;
       if (whole && random.below(draw++, 3) == 0)
         out += words[random.below(draw++, words.size())];
@@ -117,7 +118,8 @@ void make_copies(const std::vector<std::string>& archives, const std::string& fo
       std::vector<std::string> words;
       for (size_t k = 0; k < articles.size(); k += 7)
         for (const std::string& word : split(articles[k].bytes, ' '))
-          if (word.size() > 2 && std::all_of(word.begin(), word.end(), is_letter)) words.push_back(word);
+          if (word.size() > 2 && std::all_of(word.begin(), word.end(), is_ascii_letter))
+            words.push_back(word);
       std::string tar;
       for (size_t k = 0; k < articles.size(); ++k) {
         std::string xml = copy == 0 ? articles[k].bytes : changed_copy(articles[k].bytes, words, k, copy);

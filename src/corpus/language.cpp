@@ -12,7 +12,7 @@ namespace bm {
 
 namespace {
 
-constexpr size_t kPassage = 4096;  // bytes
+constexpr size_t kPassage = 2048;  // bytes
 
 // The passage around the middle of the i-th third, cut where characters begin.
 std::string_view passage(std::string_view text, size_t i) {

@@ -1,5 +1,5 @@
 // Which language a text is in (CLD2, Google's compact language detector: 83 languages, naive Bayes over
-// quadgrams). Long texts are judged by three passages of 4 KB.
+// quadgrams). Long texts are judged by three passages of 2 KB.
 #pragma once
 
 #include <string>

@@ -33,7 +33,7 @@ inline void minhash_block(const uint64_t* values, size_t count, const uint64_t* 
 inline void minhash_all(const uint64_t* values, size_t count, const uint64_t* a, const uint64_t* b,
                         size_t hashes, uint64_t* out) {
   size_t k = 0;
-  for (; k + 16 <= hashes; k += 16) minhash_block<16>(values, count, a + k, b + k, out + k);
+  for (; k + 56 <= hashes; k += 56) minhash_block<56>(values, count, a + k, b + k, out + k);
   for (; k < hashes; k += 8) minhash_block<8>(values, count, a + k, b + k, out + k);
 }
 

@@ -7,7 +7,7 @@
 namespace bm::tokenizer {
 
 namespace {
-constexpr size_t slot_count = size_t{1} << 15;
+constexpr size_t slot_count = size_t{1} << 17;  // 5 MB a thread: the words of some hundred articles
 constexpr size_t most_used = slot_count / 2;
 }  // namespace
 
