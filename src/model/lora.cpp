@@ -104,6 +104,7 @@ Result<LoraPlan> plan_lora(const ModelConfig& config, const LoraOptions& options
   const std::vector<WeightSpec> specs = expected_weights(config);
   LoraPlan plan;
   plan.options = options;
+  plan.tied_embeddings = config.tied_embeddings;
   BM_TRY(plan.saved, saved_specs(config, specs, options.modules_to_save));
   BM_TRY(auto found, matching(specs, options.targets));
   const auto rank = static_cast<double>(options.rank);
@@ -121,6 +122,7 @@ Result<LoraPlan> plan_lora(const ModelConfig& config, const LoraOptions& options
 Result<LoraPlan> plan_lora(const ModelConfig& config, const Adapter& adapter, const LoraOptions& options) {
   LoraPlan plan;
   plan.options = options;
+  plan.tied_embeddings = config.tied_embeddings;
   const Json& json = adapter.config();
   BM_TRY(plan.options.rank, json.get_int("r", 8));
   BM_TRY(plan.options.alpha, json.get_double("lora_alpha", 8));
@@ -177,6 +179,7 @@ Json adapter_config_json(const LoraPlan& plan, const std::string& base_name) {
                        {"auto_mapping", Json()},
                        {"base_model_name_or_path", base_name},
                        {"bias", "none"},
+                       {"ensure_weight_tying", plan.tied_embeddings && !plan.saved.empty()},
                        {"exclude_modules", Json()},
                        {"fan_in_fan_out", false},
                        {"inference_mode", true},

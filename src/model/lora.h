@@ -38,6 +38,7 @@ struct LoraPlan {
   LoraOptions options;
   std::vector<LoraTarget> targets;
   std::vector<WeightSpec> saved;  // modules_to_save
+  bool tied_embeddings = false;   // a saved embedding is the head too
   std::optional<Adapter> start;   // an adapter that is trained further
 };
 

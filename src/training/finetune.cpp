@@ -69,7 +69,7 @@ Result<std::unique_ptr<TrainableModel>> load_model(const FinetuneOptions& o, uin
   lora.dropout = o.lora_dropout;
   lora.rank_stabilized = o.rslora;
   lora.dora = o.dora;
-  lora.targets = o.targets;
+  if (!o.targets.empty()) lora.targets = o.targets;
   lora.modules_to_save = o.modules_to_save;
   lora.seed = seed;
   if (o.load.empty() || is_encoding(o.load))
@@ -176,7 +176,7 @@ void describe(Fields& f, FinetuneOptions& o) {
   f.add("dora", o.dora, "train a magnitude per output as well (needs --lora-dropout 0)");
   f.add("targets", o.targets,
         "what is adapted: names by suffix (q_proj,v_proj), one regular expression of the whole name, or "
-        "all-linear");
+        "all-linear, the default");
   f.add("modules-to-save", o.modules_to_save,
         "modules trained whole beside the adapters, e.g. lm_head,embed_tokens");
   f.add("loss", o.loss, "which tokens are learned", {.choices = {"answer", "all"}});

@@ -28,7 +28,7 @@ struct FinetuneOptions : TrainOptions {
   int64_t lora_rank = 16;
   double lora_alpha = 16, lora_dropout = 0.05;
   bool rslora = false, dora = false;
-  std::vector<std::string> targets = {"all-linear"};
+  std::vector<std::string> targets;  // empty: all-linear
   std::vector<std::string> modules_to_save;
 };
 void describe(Fields& fields, FinetuneOptions& options);

@@ -224,6 +224,7 @@ Result<TrainReport> run_on_ranks(const TrainOptions& options, const CommonOption
     if (job->rank() > 0) set_log_sink(nullptr);
     auto report = work(*job);
     if (!report.ok() && report.error().code() != Code::interrupted) job->end_all(report.error().paragraph());
+    if (report.ok() && job->rank() > 0) report->summary = Json();  // the first rank speaks
     return report;
   }
   // The first rank's report comes back through the folder's manifest, its error through its own message.

@@ -182,6 +182,23 @@ TEST(Finetune, FullAndPackedAndTheSameBitsForAnyThreads) {
   EXPECT_TRUE(Checkpoint::open(options.out + "/final").ok());
 }
 
+// Naming targets replaces the default, and an embedding that is saved stays the head.
+TEST(Finetune, TargetsFromTheCommandLine) {
+  testing::TemporaryFolder folder;
+  FinetuneOptions options = small(folder, "run");
+  Fields fields;
+  describe(fields, options);
+  ASSERT_TRUE(fields.find("targets")->set_text("q_proj,v_proj").ok());
+  ASSERT_TRUE(fields.find("modules-to-save")->set_text("embed_tokens").ok());
+  options.epochs = 1;
+  ASSERT_TRUE(finetune(options, {}).ok());
+  const auto adapter = Adapter::open(options.out + "/final");
+  ASSERT_TRUE(adapter.ok());
+  EXPECT_EQ(adapter->modules().size(), 5u * 2);
+  EXPECT_EQ(adapter->replaced().size(), 1u);
+  EXPECT_TRUE(adapter->config()["ensure_weight_tying"].as_bool());
+}
+
 TEST(Finetune, RefusesWhatCannotWork) {
   testing::TemporaryFolder folder;
   const auto with = [&](auto change) {
