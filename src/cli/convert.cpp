@@ -1,8 +1,7 @@
 // convert MODEL OUT
-#include "formats/convert.h"
-
 #include "base/log.h"
 #include "cli/verb.h"
+#include "quantization/gguf_export.h"
 
 namespace bm {
 namespace {
@@ -13,7 +12,7 @@ Result<Outcome> run(const Invocation& call) {
   ConvertOptions chosen = options;
   chosen.model = call.argument("MODEL");
   chosen.out = call.argument("OUT");
-  BM_TRY(ConvertReport report, convert_model(chosen, call.common));
+  BM_TRY(ConvertReport report, convert_any(chosen, call.common));
   std::string size = format_count(report.tensors) + " tensors, " + format_bytes(report.bytes);
   print_line(chosen.out + ": " +
              (call.common.dry_run       ? "would hold " + size
@@ -25,10 +24,12 @@ Result<Outcome> run(const Invocation& call) {
 const RegisterVerb registration{{
     .name = "convert",
     .summary = "change a model's container and dtype",
-    .details = "Reads any model (safetensors, PyTorch .bin, GGUF with its tokenizer) and writes a Hugging "
-               "Face folder of safetensors.",
+    .details =
+        "Reads any model (safetensors, PyTorch .bin, GGUF with its tokenizer; quantized folders too) and "
+        "writes a\n"
+        "Hugging Face folder of safetensors, or with --to gguf a file that llama.cpp runs.",
     .example = "biomistral convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2/ --to safetensors --dtype bf16",
-    .positionals = {{"MODEL", "folder or file to read"}, {"OUT", "folder to write"}},
+    .positionals = {{"MODEL", "folder or file to read"}, {"OUT", "folder or .gguf file to write"}},
     .describe = [](Fields& fields) { describe(fields, options); },
     .run = run,
 }};

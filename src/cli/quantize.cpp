@@ -32,14 +32,15 @@ Result<Outcome> run(const Invocation& call) {
 
 const RegisterVerb verb{{
     .name = "quantize",
-    .summary = "write a model in a quantized format (AWQ, NF4, FP4, int8)",
+    .summary = "write a model in a quantized format (AWQ, NF4, FP4, int8, GGUF)",
     .details = "Embeddings and output head stay as they are. A linear whose sizes the format cannot hold "
                "does too; it is\n"
                "listed in config.json and said aloud. AWQ searches its scales on --calibration text and "
                "leaves what it\n"
                "found beside the weights (awq_search.safetensors, awq_search.json), for --search-from.",
     .example = "biomistral quantize model/ model-awq/ --method awq-gemm --group 64 --calibration corpus/",
-    .positionals = {{"MODEL", "Hugging Face folder or .gguf file"}, {"OUT", "folder to write"}},
+    .positionals = {{"MODEL", "Hugging Face folder or .gguf file"},
+                    {"OUT", "folder to write; for the GGUF formats a .gguf file"}},
     .describe = [](Fields& fields) { describe(fields, options); },
     .run = run,
 }};

@@ -34,8 +34,7 @@ Result<TensorView> produce(const Checkpoint& checkpoint, const std::string& name
 
 Result<std::optional<DType>> wanted_dtype(const ConvertOptions& options, const Checkpoint& checkpoint) {
   if (options.to == "gguf")
-    return bad_input("writing GGUF is not supported yet",
-                     "Use --to safetensors, then llama.cpp's convert_hf_to_gguf.py");
+    return bad_input("GGUF is written by another part of the program (quantization/gguf_export.h)");
   if (options.dtype.empty()) return std::optional<DType>();
   auto dtype = dtype_from_user(options.dtype);
   if (!dtype || !is_float(*dtype))
@@ -50,7 +49,9 @@ Result<std::optional<DType>> wanted_dtype(const ConvertOptions& options, const C
 
 void describe(Fields& fields, ConvertOptions& options) {
   fields.add("to", options.to, "container to write", {.choices = {"safetensors", "gguf"}});
-  fields.add("dtype", options.dtype, "float type of the weights: f32, bf16, f16; default: as stored");
+  fields.add("dtype", options.dtype,
+             "float type of the weights: f32, bf16, f16; default: as stored; with --to gguf also q8_0, "
+             "q4_k_m, ... as in quantize --method");
   fields.add("out-shard-size", options.out_shard_size, "largest weight file", {.unit = "bytes"});
 }
 

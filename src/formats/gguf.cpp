@@ -66,6 +66,18 @@ std::string ggml_type_name(uint32_t type) {
   return info ? info->name : "type " + std::to_string(type);
 }
 
+uint32_t ggml_type_of(BlockType type) {
+  for (const TypeInfo& info : types)
+    if (info.blocks == of(type)) return info.type;
+  return ~uint32_t{0};
+}
+
+uint32_t ggml_type_of(DType type) {
+  for (const TypeInfo& info : types)
+    if (info.dtype == of(type)) return info.type;
+  return ~uint32_t{0};
+}
+
 // Reads front to back; every read checks what is left.
 class GgufParser {
  public:

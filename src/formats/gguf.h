@@ -63,6 +63,9 @@ class GgufFile {
 
 // "Q4_1", "IQ2_XS", …; "type 99" when unknown.
 std::string ggml_type_name(uint32_t type);
+// ggml_type of a block format, and of a dense type (which must be one GGUF has).
+uint32_t ggml_type_of(BlockType type);
+uint32_t ggml_type_of(DType type);
 
 // Parses a whole file in memory (what open does after mapping); for the fuzzer.
 Status check_gguf(std::span<const std::byte> bytes);
@@ -77,6 +80,8 @@ struct GgufMapping {
 };
 // nullopt: the tensor has no place there (rope_freqs.weight).
 std::optional<GgufMapping> map_gguf_tensor(std::string_view gguf_name, int64_t heads, int64_t kv_heads);
+// The way back: {GGUF name, rotary_heads}; nullopt for a tensor of no llama model.
+std::optional<GgufMapping> map_hf_tensor(std::string_view hf_name, int64_t heads, int64_t kv_heads);
 
 // config.json of the model in transformers' form. bad_input: an architecture other than llama, a missing
 // key, mixture of experts, head counts that vary by layer.

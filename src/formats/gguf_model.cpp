@@ -18,6 +18,22 @@ double decimal_of(double widened) {
   return value;
 }
 
+// GGUF's names and Hugging Face's, outside and inside layers.
+constexpr std::pair<std::string_view, std::string_view> kOutside[] = {
+    {"token_embd.weight", "model.embed_tokens.weight"},
+    {"output_norm.weight", "model.norm.weight"},
+    {"output.weight", "lm_head.weight"}};
+constexpr std::pair<std::string_view, std::string_view> kParts[] = {
+    {"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
+    {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
+    {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"}};
+
+int64_t rotary_heads(std::string_view part, int64_t heads, int64_t kv_heads) {
+  return part == "attn_q" ? heads : part == "attn_k" ? kv_heads : 0;
+}
+
 class Metadata {
  public:
   Metadata(const Json& json, std::string architecture)
@@ -138,27 +154,36 @@ int64_t permuted_row(int64_t row, int64_t rows, int64_t heads) {
 }
 
 std::optional<GgufMapping> map_gguf_tensor(std::string_view name, int64_t heads, int64_t kv_heads) {
-  if (name == "token_embd.weight") return GgufMapping{"model.embed_tokens.weight"};
-  if (name == "output_norm.weight") return GgufMapping{"model.norm.weight"};
-  if (name == "output.weight") return GgufMapping{"lm_head.weight"};
+  for (auto [gguf, hf] : kOutside)
+    if (name == gguf) return GgufMapping{std::string(hf)};
   if (!starts_with(name, "blk.")) return std::nullopt;
   size_t dot = name.find('.', 4);
   size_t last = name.rfind('.');
   if (dot == std::string_view::npos || last <= dot) return std::nullopt;
   std::string_view layer = name.substr(4, dot - 4), part = name.substr(dot + 1, last - dot - 1);
-  constexpr std::pair<std::string_view, std::string_view> parts[] = {
-      {"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"},
-      {"attn_q", "self_attn.q_proj"},   {"attn_k", "self_attn.k_proj"},
-      {"attn_v", "self_attn.v_proj"},   {"attn_output", "self_attn.o_proj"},
-      {"ffn_gate", "mlp.gate_proj"},    {"ffn_up", "mlp.up_proj"},
-      {"ffn_down", "mlp.down_proj"}};
-  for (auto [from, to] : parts)
-    if (part == from)
+  for (auto [gguf, hf] : kParts)
+    if (part == gguf)
       return GgufMapping{
-          "model.layers." + std::string(layer) + "." + std::string(to) + std::string(name.substr(last)),
-          part == "attn_q"   ? heads
-          : part == "attn_k" ? kv_heads
-                             : 0};
+          "model.layers." + std::string(layer) + "." + std::string(hf) + std::string(name.substr(last)),
+          rotary_heads(part, heads, kv_heads)};
+  return std::nullopt;
+}
+
+std::optional<GgufMapping> map_hf_tensor(std::string_view name, int64_t heads, int64_t kv_heads) {
+  for (auto [gguf, hf] : kOutside)
+    if (name == hf) return GgufMapping{std::string(gguf)};
+  constexpr std::string_view layers = "model.layers.";
+  if (!starts_with(name, layers)) return std::nullopt;
+  size_t dot = name.find('.', layers.size());
+  size_t last = name.rfind('.');
+  if (dot == std::string_view::npos || last <= dot) return std::nullopt;
+  std::string_view layer = name.substr(layers.size(), dot - layers.size());
+  std::string_view part = name.substr(dot + 1, last - dot - 1);
+  for (auto [gguf, hf] : kParts)
+    if (part == hf)
+      return GgufMapping{
+          "blk." + std::string(layer) + "." + std::string(gguf) + std::string(name.substr(last)),
+          rotary_heads(gguf, heads, kv_heads)};
   return std::nullopt;
 }
 

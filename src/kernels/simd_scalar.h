@@ -62,6 +62,10 @@ inline Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) {
 inline Lanes max(const Lanes& a, const Lanes& b) {
   return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
 }
+// a < b ? a : b, as minps.
+inline Lanes min(const Lanes& a, const Lanes& b) {
+  return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+}
 // a < b ? x : y
 inline Lanes select_less(const Lanes& a, const Lanes& b, const Lanes& x, const Lanes& y) {
   return each([&](int i) { return a.v[i] < b.v[i] ? x.v[i] : y.v[i]; });

@@ -34,31 +34,6 @@ Json header_of(const QuantizeOptions& o, const AwqSearchOptions& s, const Calibr
                                                      {"blocks", static_cast<int64_t>(c.blocks.size())}})}});
 }
 
-// The layer's weights as the quantizer reads them: after --dtype, checked.
-Result<LayerWeightsF32> read_layer(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
-                                   int64_t layer, DType precision) {
-  LayerWeightsF32 weights;
-  for (const QuantizeTarget& target : targets) {
-    LayerModule place = layer_module(target.spec.module);
-    if (place.layer != layer) continue;
-    BM_TRY(auto values, source.values(target.spec));
-    if (precision == DType::f16)
-      for (float& value : values) value = round_to_f16_fast(value);
-    if (place.module == "input_layernorm")
-      weights.input_layernorm = std::move(values);
-    else if (place.module == "post_attention_layernorm")
-      weights.post_attention_layernorm = std::move(values);
-    else if (LinearF32* linear = weights.find(place.module); linear && target.spec.shape.size() == 2) {
-      linear->rows = target.rows;
-      linear->columns = target.columns;
-      linear->weight = std::move(values);
-    } else if (linear) {
-      linear->bias = std::move(values);
-    }
-  }
-  return weights;
-}
-
 DType stored_norm_dtype(const QuantizeSource& source, const std::vector<QuantizeTarget>& targets,
                         int64_t layer) {
   for (const QuantizeTarget& target : targets) {
@@ -87,7 +62,9 @@ class Searcher {
     log_info("calibration: " + std::to_string(calibration.blocks.size()) + " blocks of " +
              std::to_string(options_.calibration_block) + " tokens from " + calibration.source);
     Json header = header_of(options_, search_, calibration);
-    BM_CHECK_OK(embed(calibration));
+    for (const std::vector<int32_t>& block : calibration.blocks)
+      lengths_.push_back(static_cast<int64_t>(block.size()));
+    BM_TRY(stream_, embed_blocks(source_, calibration.blocks));
     BM_CHECK_OK(make_directories(path_join(folder_, "search")));
     AwqSearch found;
     found.calibration = calibration.source;
@@ -106,22 +83,9 @@ class Searcher {
   }
 
  private:
-  Status embed(const CalibrationBlocks& calibration) {
-    BM_TRY(auto rows, source_.values(targets_[0].spec));  // model.embed_tokens.weight
-    auto hidden = static_cast<size_t>(source_.config().hidden);
-    for (const std::vector<int32_t>& block : calibration.blocks) {
-      lengths_.push_back(static_cast<int64_t>(block.size()));
-      for (int32_t token : block) {
-        auto first = rows.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(token) * hidden);
-        stream_.insert(stream_.end(), first, first + static_cast<ptrdiff_t>(hidden));
-      }
-    }
-    return {};
-  }
-
   // From the file an interrupted run left, or by searching; the residual stream moves on either way.
   Result<AwqLayerSearch> layer_result(int64_t layer, const Json& header) {
-    BM_TRY(auto weights, read_layer(source_, targets_, layer, search_.precision));
+    BM_TRY(auto weights, read_layer_weights(source_, layer, search_.precision));
     std::string stem = path_join(folder_, "search/layer-" + std::to_string(layer));
     std::string prefix = "model.layers." + std::to_string(layer) + ".";
     if (exists(stem + ".json")) {  // written last, so the pair is whole
@@ -217,6 +181,42 @@ LayerModule layer_module(std::string_view name) {
   place.layer = layer;
   place.module = std::string(end + 1, name.data() + name.size());
   return place;
+}
+
+Result<LayerWeightsF32> read_layer_weights(const QuantizeSource& source, int64_t layer, DType precision) {
+  LayerWeightsF32 weights;
+  for (const WeightSpec& spec : expected_weights(source.config())) {
+    LayerModule place = layer_module(spec.module);
+    if (place.layer != layer) continue;
+    BM_TRY(auto values, source.values(spec));
+    if (precision == DType::f16)
+      for (float& value : values) value = round_to_f16_fast(value);
+    if (place.module == "input_layernorm")
+      weights.input_layernorm = std::move(values);
+    else if (place.module == "post_attention_layernorm")
+      weights.post_attention_layernorm = std::move(values);
+    else if (LinearF32* linear = weights.find(place.module); linear && spec.shape.size() == 2) {
+      linear->rows = spec.shape[0];
+      linear->columns = spec.shape[1];
+      linear->weight = std::move(values);
+    } else if (linear) {
+      linear->bias = std::move(values);
+    }
+  }
+  return weights;
+}
+
+Result<std::vector<float>> embed_blocks(const QuantizeSource& source,
+                                        const std::vector<std::vector<int32_t>>& blocks) {
+  BM_TRY(auto rows, source.values(expected_weights(source.config())[0]));  // model.embed_tokens.weight
+  auto hidden = static_cast<size_t>(source.config().hidden);
+  std::vector<float> stream;
+  for (const std::vector<int32_t>& block : blocks)
+    for (int32_t token : block) {
+      auto first = rows.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(token) * hidden);
+      stream.insert(stream.end(), first, first + static_cast<ptrdiff_t>(hidden));
+    }
+  return stream;
 }
 
 Result<AwqSearchOptions> awq_search_options(const QuantizeOptions& options, Mode mode) {

@@ -27,6 +27,12 @@ Result<AwqSearch> awq_search(const QuantizeSource& source, const std::vector<Qua
                              const QuantizeOptions& options, const AwqSearchOptions& search, uint64_t seed,
                              const std::string& folder);
 
+// A layer's weights as the quantizer reads them (after --dtype, checked); precision f16 rounds them.
+Result<LayerWeightsF32> read_layer_weights(const QuantizeSource& source, int64_t layer, DType precision);
+// Rows of the embedding for all tokens of all blocks, [tokens, hidden].
+Result<std::vector<float>> embed_blocks(const QuantizeSource& source,
+                                        const std::vector<std::vector<int32_t>>& blocks);
+
 // Bytes awq_search holds at its peak, estimated.
 uint64_t awq_memory_need(const ModelConfig& config, const QuantizeOptions& options);
 

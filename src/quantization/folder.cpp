@@ -91,6 +91,7 @@ std::string loading_lines(QuantizeMethod method) {
   if (is_awq_file(method))
     return "`transformers` (with AutoAWQ's or GPTQModel's kernels), `vllm serve` and biomistral load it as "
            "any other folder.";
+  if (method == QuantizeMethod::gguf) return "llama.cpp and biomistral load `model.gguf`.";
   return "`transformers` with bitsandbytes and biomistral load it as any other folder.";
 }
 
@@ -147,7 +148,6 @@ Result<Json> folder_config(const FolderPlan& plan) {
 }
 
 Status copy_side_files(const std::string& source, const std::string& folder, bool sets_do_sample) {
-  if (!is_directory(source)) return {};  // a .gguf file has none beside it
   BM_TRY(auto copied, copy_tokenizer_files(source, folder));
   std::string generation = path_join(folder, "generation_config.json");
   if (!sets_do_sample || std::find(copied.begin(), copied.end(), "generation_config.json") == copied.end())

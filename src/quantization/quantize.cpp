@@ -8,6 +8,7 @@
 #include "base/system.h"
 #include "quantization/awq_stage.h"
 #include "quantization/folder.h"
+#include "quantization/gguf_export.h"
 #include "quantization/quality.h"
 #include "quantization/source.h"
 #include "quantization/targets.h"
@@ -48,8 +49,10 @@ Status check_options(const QuantizeOptions& o, QuantizeMethod method) {
     return bad_input("--method " + o.method + " needs text to search on",
                      "give --calibration FILE.jsonl (or a corpus folder), or --search-from an earlier run; "
                      "--method rtn rounds without a search");
-  if (!awq && !o.calibration.empty())
-    return bad_input("--calibration has no use with --method " + o.method, "only the awq methods search");
+  bool weighted = method == QuantizeMethod::gguf && o.method.find("_k") != std::string::npos;
+  if (!awq && !weighted && !o.calibration.empty())
+    return bad_input("--calibration has no use with --method " + o.method,
+                     "the awq methods search on it, the k formats of GGUF weigh by it");
   if (!awq && !o.search_from.empty()) return bad_input("--search-from has no use with --method " + o.method);
   if (!o.search_from.empty() && !o.calibration.empty())
     return bad_input("--search-from and --calibration exclude each other");
@@ -110,6 +113,12 @@ void connect_search(FolderPlan& plan, const AwqSearch& found, DType precision, b
   };
 }
 
+std::vector<std::string> all_methods() {
+  std::vector<std::string> names = {"awq-gemm", "awq-gemv", "rtn", "nf4", "fp4", "int8"};
+  for (const std::string& name : gguf_methods()) names.push_back(name);
+  return names;
+}
+
 uint64_t folder_bytes(const std::vector<OutputTensor>& tensors) {
   uint64_t total = 0;
   for (const OutputTensor& tensor : tensors) total += tensor.spec.bytes();
@@ -159,8 +168,7 @@ Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, Stage
 }  // namespace
 
 void describe(Fields& f, QuantizeOptions& o) {
-  f.add("method", o.method, "format to write",
-        {.choices = {"awq-gemm", "awq-gemv", "rtn", "nf4", "fp4", "int8"}});
+  f.add("method", o.method, "format to write", {.choices = all_methods()});
   f.add("group", o.group, "inputs that share a scale (AWQ, rtn); 0 = the whole row", {.unit = "inputs"});
   f.add("block", o.block, "values that share a maximum (nf4, fp4)", {.unit = "values"});
   f.add("double-quant", o.double_quant, "quantize the block maxima too (nf4, fp4)");
@@ -175,7 +183,9 @@ void describe(Fields& f, QuantizeOptions& o) {
   f.add("duo-scaling", o.duo_scaling,
         "scales from activations and weights; off: from activations alone (AWQ)");
   f.add("grid", o.grid, "ratios tried per scaling group (AWQ)");
-  f.add("calibration", o.calibration, "text to search on: JSON lines with text or ids, or a corpus folder",
+  f.add("calibration", o.calibration,
+        "text to search on (AWQ) or to weigh inputs by (k formats of GGUF): JSON lines with text or ids, or "
+        "a corpus folder",
         {.unit = "file or folder", .result_neutral = true});
   f.add("samples", o.samples, "calibration samples", {.unit = "samples"});
   f.add("calibration-block", o.calibration_block,
@@ -188,12 +198,15 @@ void describe(Fields& f, QuantizeOptions& o) {
 }
 
 Json QuantizeReport::json() const {
-  Json left = Json::array(), without = Json::array();
+  Json left = Json::array(), without = Json::array(), others = Json::array();
+  for (const SkippedModule& s : other_types)
+    others.push_back(Json::object({{"tensor", s.name}, {"reason", s.reason}}));
   for (const SkippedModule& s : skipped)
     left.push_back(Json::object({{"module", s.name}, {"reason", s.reason}}));
   for (const std::string& line : unscaled) without.push_back(line);
   return Json::object({{"quantized_linears", quantized},
                        {"left_as_they_are", left},
+                       {"other_types", others},
                        {"unscaled_groups", without},
                        {"bytes_before", bytes_before},
                        {"bytes_after", bytes_after},
@@ -204,6 +217,7 @@ Result<QuantizeReport> quantize(const QuantizeOptions& options, const CommonOpti
   BM_TRY(auto mode, common.parsed_mode());
   BM_TRY(auto method, parse_quantize_method(options.method));
   BM_CHECK_OK(check_options(options, method));
+  if (method == QuantizeMethod::gguf) return quantize_gguf(options, common);
   if (searches(method)) BM_CHECK_OK(check_search_options(options, mode));
   BM_TRY(auto source, QuantizeSource::open(options.model, options.dtype));
   BM_TRY(auto targets, plan_targets(source.config(), options, method, common.limit));

@@ -3,6 +3,7 @@
 //   nf4, fp4, int8   bitsandbytes' files: keys and bytes as transformers + bitsandbytes write them
 //   awq-gemm, awq-gemv   AutoAWQ's files; scales and clips searched on calibration text, layer by layer
 //   rtn              AutoAWQ's GEMM files by plain rounding, without a search
+//   q4_0 … q5_k_m    a GGUF file that llama.cpp runs, with --calibration weighted by the inputs' importance
 //
 // What is not quantized (embeddings, head, norms, linears whose sizes the format cannot hold) keeps its
 // dtype, is listed in config.json where the format has a place for it, and is said aloud. Switches by
@@ -51,6 +52,7 @@ struct QuantizeReport {
   bool dry_run = false;
   int64_t quantized = 0;                       // linears
   std::vector<SkippedModule> skipped;          // linears left as they are
+  std::vector<SkippedModule> other_types;      // GGUF: tensors in another type than the method's, and why
   std::vector<std::string> unscaled;           // AWQ: scaling groups without a usable loss, with the reason
   uint64_t bytes_before = 0, bytes_after = 0;  // of weights
   uint64_t memory_need = 0;                    // estimate, bytes

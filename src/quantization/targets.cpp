@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "quantization/gguf_types.h"
 #include "tensor/awq_layout.h"
 #include "tensor/nf4_blocks.h"
 
@@ -69,6 +70,10 @@ Result<QuantizeMethod> parse_quantize_method(const std::string& name) {
   for (const auto& [known, method] : methods) {
     if (name == known) return method;
     names.emplace_back(known);
+  }
+  for (const std::string& known : gguf_methods()) {
+    if (name == known) return QuantizeMethod::gguf;
+    names.push_back(known);
   }
   std::string list, near = nearest_word(name, names);
   for (const std::string& known : names) list += (list.empty() ? "" : ", ") + known;

@@ -13,7 +13,7 @@
 
 namespace bm {
 
-enum class QuantizeMethod : uint8_t { awq_gemm, awq_gemv, rtn, nf4, fp4, int8 };
+enum class QuantizeMethod : uint8_t { awq_gemm, awq_gemv, rtn, nf4, fp4, int8, gguf };
 Result<QuantizeMethod> parse_quantize_method(const std::string& name);
 inline bool is_awq_file(QuantizeMethod m) {
   return m == QuantizeMethod::awq_gemm || m == QuantizeMethod::awq_gemv || m == QuantizeMethod::rtn;

@@ -20,4 +20,8 @@ std::string_view block_name(BlockType type);  // "Q4_0"
 // Decodes count elements (a multiple of block_elements) to float32.
 void dequantize_blocks(BlockType type, const std::byte* blocks, float* out, int64_t count);
 
+// Encodes count elements (a multiple of 32) in one of the formats of 32 elements, byte for byte as ggml's
+// reference quantizers do. The K formats are searched for: kernels/encode.h.
+void quantize_blocks(BlockType type, const float* values, int64_t count, std::byte* blocks);
+
 }  // namespace bm
