@@ -40,7 +40,8 @@ Result<std::optional<DType>> wanted_dtype(const ConvertOptions& options, const C
   if (!dtype || !is_float(*dtype))
     return bad_input("--dtype " + options.dtype + " is no float type", "f32, bf16 and f16 are");
   if (checkpoint.config()["quantization_config"].is_object())
-    return bad_input("the model is quantized; its packed weights have no other dtype", "Leave out --dtype")
+    return bad_input("the model is quantized; its packed weights have no other dtype",
+                     "decode it first: convert MODEL OUT --to safetensors --dtype bf16")
         .in(options.model);
   return std::optional<DType>(*dtype);
 }

@@ -84,7 +84,11 @@ Result<LinearF32> load_int8(const Checkpoint& checkpoint, std::string_view modul
   return linear;
 }
 
-// ---------------------------------------------------------------- compressed-tensors, pack-quantized
+// ---------------------------------------------------------------- compressed-tensors
+
+float rounded_to(DType dtype, float value) {
+  return dtype == DType::bf16 ? round_to_bf16(value) : dtype == DType::f16 ? round_to_f16_fast(value) : value;
+}
 
 Result<LinearF32> load_pack_quantized(const Checkpoint& checkpoint, std::string_view module) {
   BM_TRY(auto p, read_pack_quantized(checkpoint, module));
@@ -97,23 +101,53 @@ Result<LinearF32> load_pack_quantized(const Checkpoint& checkpoint, std::string_
     for (int64_t c = 0; c < p.columns; ++c) {
       int64_t g = c / p.group;
       float value = static_cast<float>(p.code(r, c) - p.zero(r, g)) * p.scales[at(r * groups + g)];
-      linear.weight[at(r * p.columns + c)] = p.dtype == DType::bf16  ? round_to_bf16(value)
-                                             : p.dtype == DType::f16 ? round_to_f16_fast(value)
-                                                                     : value;
+      linear.weight[at(r * p.columns + c)] = rounded_to(p.dtype, value);
     }
+  return linear;
+}
+
+Result<LinearF32> load_int_quantized(const Checkpoint& checkpoint, std::string_view module) {
+  BM_TRY(auto q, read_int_quantized(checkpoint, module));
+  LinearF32 linear;
+  linear.rows = q.rows;
+  linear.columns = q.columns;
+  linear.weight.resize(at(q.rows * q.columns));
+  const auto* codes = q.codes.view.as<int8_t>();
+  for (int64_t r = 0; r < q.rows; ++r)
+    for (int64_t c = 0; c < q.columns; ++c)
+      linear.weight[at(r * q.columns + c)] =
+          rounded_to(q.dtype, static_cast<float>(codes[r * q.columns + c]) * q.scales[at(r)]);
+  return linear;
+}
+
+// ---------------------------------------------------------------- GPTQ
+
+Result<LinearF32> load_gptq(const Checkpoint& checkpoint, std::string_view module, const Json& config) {
+  BM_TRY(auto q, read_gptq(checkpoint, module, config));
+  LinearF32 linear;
+  linear.rows = q.rows;
+  linear.columns = q.columns;
+  linear.weight.resize(at(q.rows * q.columns));
+  for (int64_t c = 0; c < q.columns; ++c) {
+    int64_t g = q.group_of[at(c)];
+    for (int64_t r = 0; r < q.rows; ++r)
+      linear.weight[at(r * q.columns + c)] =
+          round_to_f16_fast(static_cast<float>(q.code(r, c) - q.zero(r, g)) * q.scales[at(g * q.rows + r)]);
+  }
   return linear;
 }
 
 }  // namespace
 
 std::string_view quantization_format_name(QuantizationFormat format) {
-  constexpr std::array<std::string_view, 8> names = {"none", "awq-gemm", "awq-gemv", "awq-gemv-fast",
-                                                     "nf4",  "fp4",      "int8",     "pack-quantized"};
+  constexpr std::array<std::string_view, 10> names = {
+      "none", "awq-gemm", "awq-gemv",       "awq-gemv-fast", "nf4",
+      "fp4",  "int8",     "pack-quantized", "int-quantized", "gptq"};
   return names[static_cast<size_t>(format)];
 }
 
 bool is_quantized_module(const Checkpoint& checkpoint, std::string_view module) {
-  for (std::string_view part : {".qweight", ".weight.absmax", ".SCB", ".weight_packed"})
+  for (std::string_view part : {".qweight", ".weight.absmax", ".SCB", ".weight_packed", ".weight_scale"})
     if (checkpoint.contains(name_of(module, part))) return true;
   return false;
 }
@@ -135,10 +169,11 @@ Status check_quantization_config(const Json& config) {
     static_cast<void>(layout);
     return {};
   }
-  if (method == "bitsandbytes" || method == "compressed-tensors") return {};
-  return bad_input("quant_method \"" + method + "\" cannot be read",
-                   "readable are awq, bitsandbytes and compressed-tensors (pack-quantized); convert the "
-                   "folder first")
+  if (method == "bitsandbytes" || method == "compressed-tensors" || method == "gptq") return {};
+  return bad_input(
+             "quant_method \"" + method + "\" cannot be read",
+             "readable are awq, gptq, bitsandbytes and compressed-tensors (pack-quantized, int-quantized); "
+             "convert the folder first")
       .in("quantization_config")
       .in("config.json");
 }
@@ -147,6 +182,7 @@ Result<QuantizationFormat> stored_quantization(const Checkpoint& checkpoint, std
                                                const Json& config) {
   if (checkpoint.contains(name_of(module, ".qweight"))) {
     BM_TRY(std::string method, config.get_string("quant_method", "awq"));
+    if (method == "gptq") return QuantizationFormat::gptq;
     if (method != "awq")
       return misfit(module,
                     "it has a qweight, but quant_method is \"" + method + "\", which cannot be read so");
@@ -156,6 +192,7 @@ Result<QuantizationFormat> stored_quantization(const Checkpoint& checkpoint, std
                                        : QuantizationFormat::awq_gemv_fast;
   }
   if (checkpoint.contains(name_of(module, ".weight_packed"))) return QuantizationFormat::pack_quantized;
+  if (checkpoint.contains(name_of(module, ".weight_scale"))) return QuantizationFormat::int_quantized;
   if (checkpoint.contains(name_of(module, ".SCB"))) return QuantizationFormat::int8;
   if (checkpoint.contains(name_of(module, ".weight.absmax"))) {
     if (checkpoint.contains(name_of(module, kQuantState) + "nf4")) return QuantizationFormat::nf4;
@@ -184,6 +221,10 @@ Result<LinearF32> load_quantized_linear(const Checkpoint& checkpoint, std::strin
         return load_int8(checkpoint, module);
       case QuantizationFormat::pack_quantized:
         return load_pack_quantized(checkpoint, module);
+      case QuantizationFormat::int_quantized:
+        return load_int_quantized(checkpoint, module);
+      case QuantizationFormat::gptq:
+        return load_gptq(checkpoint, module, config);
       default:
         return misfit(module, "it is not quantized in this folder");
     }

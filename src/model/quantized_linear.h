@@ -1,7 +1,7 @@
 // Linears of quantized Hugging Face folders, decoded to float32: AutoAWQ (GEMM, GEMV, GEMVFast),
-// bitsandbytes (NF4, FP4, with or without double quantization, int8 rows) and compressed-tensors
-// (pack-quantized, 4 bits). What is quantized is told by the tensors that are there; the
-// quantization_config only says how to read them.
+// bitsandbytes (NF4, FP4, with or without double quantization, int8 rows), compressed-tensors
+// (pack-quantized 4 bits, int-quantized 8 bits) and GPTQ (2, 4 and 8 bits, act-order too). What is quantized
+// is told by the tensors that are there; the quantization_config only says how to read them.
 //
 // The decoded values are the peers' own: AutoAWQ's are rounded to float16, bitsandbytes' 4-bit ones to
 // the dtype stored in quant_state, int8 ones stay float32 (code · SCB · 1/127).
@@ -30,6 +30,8 @@ enum class QuantizationFormat : uint8_t {
   fp4,             // bitsandbytes 4-bit: weight, weight.absmax, weight.quant_state.*
   int8,            // bitsandbytes 8-bit: weight, SCB
   pack_quantized,  // compressed-tensors: weight_packed, weight_scale, weight_shape
+  int_quantized,   // compressed-tensors: weight (int8), weight_scale
+  gptq,            // qweight, qzeros, scales, g_idx, with quant_method gptq
 };
 std::string_view quantization_format_name(QuantizationFormat format);
 

@@ -192,4 +192,74 @@ Result<PackQuantized> read_pack_quantized(const Checkpoint& checkpoint, std::str
   return p;
 }
 
+Result<IntQuantized> read_int_quantized(const Checkpoint& checkpoint, std::string_view module) {
+  IntQuantized q;
+  BM_TRY(auto shape, matrix_shape(checkpoint, module, ".weight"));
+  q.rows = shape.first;
+  q.columns = shape.second;
+  BM_TRY(q.codes, part_of(checkpoint, module, ".weight", DType::i8, {q.rows, q.columns}));
+  std::string scale_name = name_of(module, ".weight_scale");
+  BM_TRY(auto scale, checkpoint.get(scale_name));
+  if (scale.view.count() != q.rows)
+    return bad_input("its shape is " + shape_text(scale.shape) + ", expected [" + std::to_string(q.rows) +
+                         ", 1]: one scale a row",
+                     "other strategies of int-quantized weights are not read")
+        .in("tensor " + scale_name)
+        .in(scale.file);
+  if (checkpoint.contains(name_of(module, ".weight_zero_point")))
+    return misfit(module, "it has zero points; only symmetric int8 weights are read");
+  q.dtype = scale.view.dtype;
+  BM_TRY(q.scales, checkpoint.get_f32(scale_name));
+  return q;
+}
+
+namespace {
+
+Result<std::vector<int32_t>> gptq_groups(const Checkpoint& checkpoint, std::string_view module, const Gptq& q,
+                                         int64_t group) {
+  std::vector<int32_t> groups(at(q.columns));
+  std::string name = name_of(module, ".g_idx");
+  if (checkpoint.contains(name)) {
+    BM_TRY(auto stored, part_of(checkpoint, module, ".g_idx", DType::i32, {q.columns}));
+    groups = values_of<int32_t>(stored);
+  } else {
+    for (size_t i = 0; i < groups.size(); ++i)
+      groups[i] = static_cast<int32_t>(static_cast<int64_t>(i) / group);
+  }
+  for (int32_t g : groups)
+    if (g < 0 || g >= q.groups)
+      return bad_input("it names group " + std::to_string(g) + " of " + std::to_string(q.groups))
+          .in("tensor " + name);
+  return groups;
+}
+
+}  // namespace
+
+Result<Gptq> read_gptq(const Checkpoint& checkpoint, std::string_view module, const Json& config) {
+  Gptq q;
+  BM_TRY(int64_t bits, config.get_int("bits", 4));
+  if (bits != 2 && bits != 4 && bits != 8)
+    return misfit(module, "GPTQ with " + std::to_string(bits) + " bits; 2, 4 and 8 are read");
+  q.bits = static_cast<int>(bits);
+  BM_TRY(int64_t group, config.get_int("group_size", 128));
+  BM_TRY(std::string version, config.get_string("checkpoint_format", "gptq"));
+  q.stores_minus_one = version != "gptq_v2";
+  BM_TRY(auto shape, matrix_shape(checkpoint, module, ".qweight"));
+  int64_t per = 32 / bits;
+  q.columns = shape.first * per;
+  q.rows = shape.second;
+  if (group <= 0) group = q.columns;
+  q.groups = (q.columns + group - 1) / group;
+  if (q.rows % per != 0)
+    return misfit(module, std::to_string(q.rows) + " outputs do not fill whole words of zeros");
+  BM_TRY(auto codes, part_of(checkpoint, module, ".qweight", DType::i32, {}));
+  BM_TRY(auto zeros, part_of(checkpoint, module, ".qzeros", DType::i32, {q.groups, q.rows / per}));
+  BM_TRY(auto scales, part_of(checkpoint, module, ".scales", DType::f16, {q.groups, q.rows}));
+  q.codes = values_of<int32_t>(codes);
+  q.zeros = values_of<int32_t>(zeros);
+  BM_TRY(q.scales, to_f32(scales.view));
+  BM_TRY(q.group_of, gptq_groups(checkpoint, module, q, group));
+  return q;
+}
+
 }  // namespace bm::stored

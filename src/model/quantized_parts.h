@@ -83,4 +83,37 @@ struct PackQuantized {
 
 Result<PackQuantized> read_pack_quantized(const Checkpoint& checkpoint, std::string_view module);
 
+// compressed-tensors int-quantized: int8 codes with one scale a row.
+struct IntQuantized {
+  int64_t rows = 0, columns = 0;
+  DType dtype = DType::f16;   // of the scales, to which values are rounded
+  std::vector<float> scales;  // [rows]
+  StoredTensor codes;         // int8 [rows, columns]
+};
+Result<IntQuantized> read_int_quantized(const Checkpoint& checkpoint, std::string_view module);
+
+// GPTQ: qweight i32 [in·bits/32, out] packed along the inputs, qzeros i32 [groups, out·bits/32] along the
+// outputs, scales f16 [groups, out], g_idx i32 [in]: the group of each input. Source: AutoGPTQ 0.7
+// nn_modules/qlinear. Version 1 of the format stores zero − 1 (15 stands for −1), version 2 the zero.
+struct Gptq {
+  int64_t rows = 0, columns = 0, groups = 0;
+  int bits = 4;
+  bool stores_minus_one = true;
+  std::vector<int32_t> codes, zeros, group_of;  // group_of [columns]
+  std::vector<float> scales;                    // [groups, rows]
+
+  int code(int64_t row, int64_t column) const {
+    int64_t per = 32 / bits;
+    auto word = static_cast<uint32_t>(codes[at(column / per * rows + row)]);
+    return static_cast<int>(word >> (bits * (column % per)) & ((1u << bits) - 1u));
+  }
+  int zero(int64_t row, int64_t g) const {
+    int64_t per = 32 / bits;
+    auto word = static_cast<uint32_t>(zeros[at(g * (rows / per) + row / per)]);
+    uint32_t stored = word >> (bits * (row % per)) & ((1u << bits) - 1u);
+    return static_cast<int>(stores_minus_one ? (stored + 1u) & ((1u << bits) - 1u) : stored);
+  }
+};
+Result<Gptq> read_gptq(const Checkpoint& checkpoint, std::string_view module, const Json& config);
+
 }  // namespace bm::stored

@@ -131,6 +131,55 @@ Result<std::optional<QuantizedRows>> pack_quantized_rows(const Checkpoint& check
   return std::optional<QuantizedRows>(std::move(rows));
 }
 
+Result<std::optional<QuantizedRows>> int_quantized_rows(const Checkpoint& checkpoint,
+                                                        std::string_view module) {
+  BM_TRY(auto read, read_int_quantized(checkpoint, module));
+  if (read.dtype == DType::f32) return std::optional<QuantizedRows>();  // 128 · scale must be exact
+  auto q = std::make_shared<const IntQuantized>(std::move(read));
+  QuantizedRows rows;
+  rows.outputs = q->rows;
+  rows.form.inputs = q->columns;
+  rows.form.group = q->columns;
+  rows.form.bits = 8;
+  rows.form.wide = true;
+  rows.form.rounding = rounding_to(q->dtype);
+  rows.form.half_scales = q->dtype == DType::f16;
+  rows.form.zero = 128;
+  rows.codes = [q](int64_t row, uint8_t* out) {
+    const uint8_t* codes = q->codes.view.as<uint8_t>() + row * q->columns;
+    for (int64_t i = 0; i < q->columns; ++i) out[i] = codes[i] ^ 0x80;
+  };
+  rows.groups = [q](int64_t row, CodeGroup* out) { *out = {q->scales[at(row)], 0, 1, 0}; };
+  rows.keep = q->codes.view.keep;
+  return std::optional<QuantizedRows>(std::move(rows));
+}
+
+// Inputs in the order of their groups only: act-order files are decoded instead.
+Result<std::optional<QuantizedRows>> gptq_rows(const Checkpoint& checkpoint, std::string_view module,
+                                               const Json& config) {
+  BM_TRY(auto read, read_gptq(checkpoint, module, config));
+  const int64_t group = read.columns / read.groups;
+  for (int64_t c = 0; c < read.columns; ++c)
+    if (read.columns % read.groups != 0 || read.group_of[at(c)] != c / group)
+      return std::optional<QuantizedRows>();
+  if (read.bits != 4) return std::optional<QuantizedRows>();
+  auto q = std::make_shared<const Gptq>(std::move(read));
+  QuantizedRows rows;
+  rows.outputs = q->rows;
+  rows.form.inputs = q->columns;
+  rows.form.group = group;
+  rows.form.rounding = rounding_to(DType::f16);
+  rows.form.offsets = OffsetKind::zeros;
+  rows.codes = [q](int64_t row, uint8_t* out) {
+    for (int64_t i = 0; i < q->columns; ++i) out[i] = static_cast<uint8_t>(q->code(row, i));
+  };
+  rows.groups = [q](int64_t row, CodeGroup* out) {
+    for (int64_t g = 0; g < q->groups; ++g)
+      out[g] = {q->scales[at(g * q->rows + row)], 0, 1, q->zero(row, g)};
+  };
+  return std::optional<QuantizedRows>(std::move(rows));
+}
+
 }  // namespace
 
 Result<std::optional<QuantizedRows>> load_quantized_rows(const Checkpoint& checkpoint,
@@ -153,6 +202,10 @@ Result<std::optional<QuantizedRows>> load_quantized_rows(const Checkpoint& check
         return int8_rows(checkpoint, module);
       case QuantizationFormat::pack_quantized:
         return pack_quantized_rows(checkpoint, module);
+      case QuantizationFormat::int_quantized:
+        return int_quantized_rows(checkpoint, module);
+      case QuantizationFormat::gptq:
+        return gptq_rows(checkpoint, module, config);
       default:
         return std::optional<QuantizedRows>();
     }

@@ -22,7 +22,7 @@ struct ClipGroup {
 
 void search_group(const ClipGroup& g, const AwqSearchOptions& options, float* clip_max, float* abs_max,
                   int64_t stride) {
-  const AwqGroupOptions groups = options.search_groups();
+  const AwqGroupOptions groups = options.search_groups(g.group);
   std::vector<float> lowest(at(g.rows), round_value(options.precision, kWorst));
   std::vector<float> top(at(g.rows)), difference(g.weights.size()), product(g.weights.size());
   for (int64_t r = 0; r < g.rows; ++r) {
@@ -59,7 +59,8 @@ void search_group(const ClipGroup& g, const AwqSearchOptions& options, float* cl
 
 AwqClip search_clip(std::string_view module, const LinearF32& linear, const std::vector<float>& x,
                     const AwqSearchOptions& options) {
-  int64_t rows = linear.rows, columns = linear.columns, group = options.group, count = columns / group;
+  int64_t rows = linear.rows, columns = linear.columns, group = options.group_of(columns),
+          count = columns / group;
   int64_t tokens = static_cast<int64_t>(x.size()) / columns;
   int64_t step = options.switches.all_tokens_in_clip ? 1 : clip_token_stride(tokens);
   int64_t used = (tokens + step - 1) / step;

@@ -34,7 +34,7 @@ inline AwqSwitches awq_switches(Mode mode) {
 }
 
 struct AwqSearchOptions {
-  int64_t group = 128;
+  int64_t group = 128;  // 0 = the whole row
   int64_t grid = 20;
   bool duo_scaling = true;
   bool clip = true;
@@ -42,9 +42,10 @@ struct AwqSearchOptions {
       DType::f32;  // f32, or f16: weights, scales and outputs rounded to float16 as the peer's are
   AwqSwitches switches;
 
-  // The quantizer whose error the search measures.
-  AwqGroupOptions search_groups() const {
-    return {.group = group,
+  int64_t group_of(int64_t columns) const { return group == 0 ? columns : group; }
+  // The quantizer whose error the search measures, for rows of so many inputs.
+  AwqGroupOptions search_groups(int64_t columns) const {
+    return {.group = group_of(columns),
             .precision = precision,
             .widen_to_zero = switches.widen_to_zero,
             .store_scale_f16 = switches.float32_codes};

@@ -86,7 +86,8 @@ class Measure {
   double loss(std::span<const float> scales) {
     for (const std::string& module : scaling_.scaled)
       if (in_.quantized(module))
-        quantized_candidate(*in_.weights.find(module), scales, options_.search_groups(),
+        quantized_candidate(*in_.weights.find(module), scales,
+                            options_.search_groups(in_.weights.find(module)->columns),
                             *weights_.find(module));
     if (!gram_.empty()) return gram_loss();
     std::vector<float> output(reference_.size());
@@ -298,7 +299,7 @@ std::vector<float> awq_weight_means(std::span<const LinearF32* const> linears,
   int64_t columns = linears[0]->columns, rows = 0;
   for (const LinearF32* linear : linears) rows += linear->rows;
   // Inputs no group divides (a linear left unquantized) count as one group a row.
-  int64_t group = columns % options.group == 0 ? options.group : columns;
+  int64_t group = columns % options.group_of(columns) == 0 ? options.group_of(columns) : columns;
   std::vector<float> means(at(columns));
   parallel_for(at(columns / group), [&](size_t g) {
     std::vector<CascadeSum> sums(at(group), CascadeSum(rows));

@@ -145,7 +145,8 @@ Status check_stored(const StoredAwqSearch& stored, const std::vector<QuantizeTar
     for (const AwqClip& clip : layer.clips)
       if (clip.module == place.module &&
           (static_cast<int64_t>(clip.clip_max.size()) != target.rows * clip.groups ||
-           target.columns % clip.groups != 0 || target.columns / clip.groups != group))
+           target.columns % clip.groups != 0 ||
+           target.columns / clip.groups != (group == 0 ? target.columns : group)))
         return misfit("the clip");
   }
   return {};
@@ -230,8 +231,6 @@ Result<AwqSearchOptions> awq_search_options(const QuantizeOptions& options, Mode
   if (!dtype || (*dtype != DType::f32 && *dtype != DType::f16))
     return bad_input("--search-dtype " + options.search_dtype + " is neither f32 nor f16");
   search.precision = *dtype;
-  if (options.group == 0)
-    return bad_input("--group 0 (the whole row) is not searched", "use a group of 32, 64 or 128");
   return search;
 }
 

@@ -163,29 +163,84 @@ std::vector<OutputTensor> int8_tensors(const QuantizeTarget& target, const Weigh
   return tensors;
 }
 
+std::vector<OutputTensor> compressed_tensors(const QuantizeTarget& target, const CompressedGroups& options,
+                                             const WeightLoader& load) {
+  const int64_t rows = target.rows, columns = target.columns, groups = columns / options.group;
+  const std::string& module = target.spec.module;
+  auto encode = [=](std::vector<float>& scales, std::vector<int8_t>* codes) -> Status {
+    BM_TRY(auto weight, load());
+    scales.resize(at(rows * groups));
+    if (codes) codes->resize(weight.size());
+    for_row_chunks(rows, columns, [&](int64_t begin, int64_t end) {
+      const float* w = weight.data() + begin * columns;
+      compressed_scales(w, end - begin, columns, options, scales.data() + begin * groups);
+      if (codes)
+        compressed_codes(w, end - begin, columns, options, scales.data() + begin * groups,
+                         codes->data() + begin * columns);
+    });
+    return {};
+  };
+  std::vector<OutputTensor> tensors;
+  tensors.push_back(
+      output(module + ".weight_scale", options.dtype, {rows, groups}, [=]() -> Result<TensorView> {
+        std::vector<float> scales;
+        BM_CHECK_OK(encode(scales, nullptr));
+        TensorView view = owned(DType::f32, {rows, groups}, std::move(scales));
+        BM_TRY(auto converted, convert(view, options.dtype));
+        return converted.view();
+      }));
+  if (options.bits == 8) {
+    tensors.push_back(output(module + ".weight", DType::i8, {rows, columns}, [=]() -> Result<TensorView> {
+      std::vector<float> scales;
+      std::vector<int8_t> codes;
+      BM_CHECK_OK(encode(scales, &codes));
+      return owned(DType::i8, {rows, columns}, std::move(codes));
+    }));
+    return tensors;
+  }
+  Shape packed = {rows, (columns + 7) / 8};
+  tensors.push_back(output(module + ".weight_packed", DType::i32, packed, [=]() -> Result<TensorView> {
+    std::vector<float> scales;
+    std::vector<int8_t> codes;
+    BM_CHECK_OK(encode(scales, &codes));
+    std::vector<int32_t> words(at(element_count(packed)));
+    compressed_pack(codes.data(), rows, columns, words.data());
+    return owned(DType::i32, packed, std::move(words));
+  }));
+  tensors.push_back(output(module + ".weight_shape", DType::i64, {2}, [=]() -> Result<TensorView> {
+    return owned(DType::i64, {2}, std::vector<int64_t>{rows, columns});
+  }));
+  return tensors;
+}
+
 std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout,
                                       const AwqGroupOptions& options, const WeightLoader& load) {
   int64_t rows = target.rows, columns = target.columns, groups = columns / options.group;
   int64_t width = awq_zero_width(columns, options.group);
-  bool gemm = layout == AwqLayout::gemm;
-  Shape weight_shape = gemm ? Shape{columns, rows / 8} : Shape{rows, columns / 8};
-  Shape zero_shape = gemm ? Shape{groups, rows / 8} : Shape{rows, width};
-  Shape scale_shape = gemm ? Shape{groups, rows} : Shape{rows, width * 8};
+  bool gemm = layout == AwqLayout::gemm, fast = layout == AwqLayout::gemv_fast;
+  Shape weight_shape = gemm   ? Shape{columns, rows / 8}
+                       : fast ? Shape{rows / 4, columns}
+                              : Shape{rows, columns / 8};
+  Shape scale_shape = gemm ? Shape{groups, rows} : fast ? Shape{width * 8, rows} : Shape{rows, width * 8};
+  Shape zero_shape = gemm ? Shape{groups, rows / 8} : fast ? scale_shape : Shape{rows, width};
+  DType weight_dtype = fast ? DType::i16 : DType::i32, zero_dtype = fast ? DType::f16 : DType::i32;
   auto parameters = [=]() -> Result<AwqPacked> {
     BM_TRY(auto weight, load());
     return awq_pack_parameters(awq_codes(weight, rows, columns, options, false), layout);
   };
   std::vector<OutputTensor> tensors;
   tensors.push_back(
-      output(target.spec.module + ".qweight", DType::i32, weight_shape, [=]() -> Result<TensorView> {
+      output(target.spec.module + ".qweight", weight_dtype, weight_shape, [=]() -> Result<TensorView> {
         BM_TRY(auto weight, load());
         AwqPacked packed = awq_pack(awq_codes(weight, rows, columns, options, true), layout);
-        return owned(DType::i32, weight_shape, std::move(packed.qweight));
+        if (fast) return owned(weight_dtype, weight_shape, std::move(packed.qweight_fast));
+        return owned(weight_dtype, weight_shape, std::move(packed.qweight));
       }));
   tensors.push_back(
-      output(target.spec.module + ".qzeros", DType::i32, zero_shape, [=]() -> Result<TensorView> {
+      output(target.spec.module + ".qzeros", zero_dtype, zero_shape, [=]() -> Result<TensorView> {
         BM_TRY(auto packed, parameters());
-        return owned(DType::i32, zero_shape, std::move(packed.qzeros));
+        if (fast) return owned(zero_dtype, zero_shape, std::move(packed.qzeros_fast));
+        return owned(zero_dtype, zero_shape, std::move(packed.qzeros));
       }));
   tensors.push_back(
       output(target.spec.module + ".scales", DType::f16, scale_shape, [=]() -> Result<TensorView> {

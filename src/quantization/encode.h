@@ -11,6 +11,7 @@
 #include "formats/hf_folder.h"
 #include "quantization/targets.h"
 #include "tensor/awq_layout.h"
+#include "tensor/compressed_groups.h"
 #include "tensor/nf4_blocks.h"
 #include "tensor/tensor.h"
 
@@ -32,6 +33,10 @@ Result<std::vector<OutputTensor>> four_bit_tensors(const QuantizeTarget& target,
                                                    const FourBitOptions& options, const WeightLoader& load);
 // Tensors of a bitsandbytes 8-bit linear.
 std::vector<OutputTensor> int8_tensors(const QuantizeTarget& target, const WeightLoader& load);
+// Tensors of a compressed-tensors linear: 4 bits packed (weight_packed, weight_scale, weight_shape), 8 bits
+// as int8 (weight, weight_scale).
+std::vector<OutputTensor> compressed_tensors(const QuantizeTarget& target, const CompressedGroups& options,
+                                             const WeightLoader& load);
 // Tensors of an AutoAWQ linear (qweight, qzeros, scales) of the given layout.
 std::vector<OutputTensor> awq_tensors(const QuantizeTarget& target, AwqLayout layout,
                                       const AwqGroupOptions& options, const WeightLoader& load);

@@ -13,10 +13,6 @@ FourBitKind kind_of(QuantizeMethod method) {
   return method == QuantizeMethod::fp4 ? FourBitKind::fp4 : FourBitKind::nf4;
 }
 
-AwqLayout layout_of(QuantizeMethod method) {
-  return method == QuantizeMethod::awq_gemv ? AwqLayout::gemv : AwqLayout::gemm;
-}
-
 // A weight that stays as it is (or only scaled by a search).
 Result<OutputTensor> plain_tensor(const FolderPlan& plan, const WeightSpec& spec) {
   BM_TRY(auto dtype, plan.source.dtype_of(spec));
@@ -76,8 +72,42 @@ Json awq_config(const FolderPlan& plan) {
                        {"group_size", plan.options.group == 0 ? int64_t{-1} : plan.options.group},
                        {"modules_to_not_convert", skip},
                        {"quant_method", "awq"},
-                       {"version", awq_layout_name(layout_of(plan.method))},
+                       {"version", awq_layout_name(awq_layout_of(plan.method))},
                        {"zero_point", true}});
+}
+
+Json number_format(int bits, const char* strategy, Json group, bool dynamic) {
+  return Json::object({{"actorder", Json()},
+                       {"block_structure", Json()},
+                       {"dynamic", dynamic},
+                       {"group_size", std::move(group)},
+                       {"num_bits", bits},
+                       {"observer", dynamic ? Json() : Json("memoryless_minmax")},
+                       {"observer_kwargs", Json::object()},
+                       {"strategy", strategy},
+                       {"symmetric", true},
+                       {"type", "int"}});
+}
+
+Json compressed_config(const FolderPlan& plan) {
+  bool eight = plan.method == QuantizeMethod::w8a8, whole = eight || plan.options.group == 0;
+  const char* format = eight ? "int-quantized" : "pack-quantized";
+  Json weights = number_format(eight ? 8 : 4, whole ? "channel" : "group",
+                               whole ? Json() : Json(plan.options.group), false);
+  Json group = Json::object({{"format", format},
+                             {"input_activations", eight ? number_format(8, "token", Json(), true) : Json()},
+                             {"output_activations", Json()},
+                             {"targets", Json::array({Json("Linear")})},
+                             {"weights", std::move(weights)}});
+  Json ignore = Json::array({Json("lm_head")});
+  for (const std::string& name : skipped_names(plan.targets, /*by_kind=*/false)) ignore.push_back(name);
+  return Json::object({{"config_groups", Json::object({{"group_0", std::move(group)}})},
+                       {"format", format},
+                       {"global_compression_ratio", Json()},
+                       {"ignore", std::move(ignore)},
+                       {"kv_cache_scheme", Json()},
+                       {"quant_method", "compressed-tensors"},
+                       {"quantization_status", "compressed"}});
 }
 
 // dtype of the first quantized linear: the model's.
@@ -88,6 +118,8 @@ Result<DType> model_dtype(const FolderPlan& plan) {
 }
 
 std::string loading_lines(QuantizeMethod method) {
+  if (is_compressed(method))
+    return "`vllm serve`, `transformers` with compressed-tensors and biomistral load it.";
   if (is_awq_file(method))
     return "`transformers` (with AutoAWQ's or GPTQModel's kernels), `vllm serve` and biomistral load it as "
            "any other folder.";
@@ -122,7 +154,12 @@ Result<std::vector<OutputTensor>> folder_tensors(const FolderPlan& plan) {
     } else if (is_awq_file(plan.method)) {
       AwqGroupOptions groups = plan.groups;
       if (groups.group == 0) groups.group = target.columns;
-      append(awq_tensors(target, layout_of(plan.method), groups, load));
+      append(awq_tensors(target, awq_layout_of(plan.method), groups, load));
+    } else if (is_compressed(plan.method)) {
+      BM_TRY(auto dtype, source.dtype_of(spec));
+      bool eight = plan.method == QuantizeMethod::w8a8;
+      int64_t group = eight || plan.options.group == 0 ? target.columns : plan.options.group;
+      append(compressed_tensors(target, {eight ? 8 : 4, group, dtype}, load));
     } else {
       BM_TRY(auto dtype, source.dtype_of(spec));
       FourBitOptions options{kind_of(plan.method), plan.options.block, plan.options.double_quant, dtype};
@@ -142,8 +179,9 @@ Result<Json> folder_config(const FolderPlan& plan) {
   }
   std::string compute(plan.peer_defaults || plan.method == QuantizeMethod::int8 ? "float32"
                                                                                 : dtype_torch_name(dtype));
-  config.set("quantization_config",
-             is_awq_file(plan.method) ? awq_config(plan) : bitsandbytes_config(plan, compute));
+  config.set("quantization_config", is_awq_file(plan.method)     ? awq_config(plan)
+                                    : is_compressed(plan.method) ? compressed_config(plan)
+                                                                 : bitsandbytes_config(plan, compute));
   return config;
 }
 

@@ -155,6 +155,38 @@ Result<QuantizeReport> run(const QuantizeOptions& options, const CommonOptions& 
   return report;
 }
 
+// The weights that a quantized folder stands for, dense.
+Result<ConvertReport> dequantize_folder(const ConvertOptions& options, const CommonOptions& common) {
+  BM_TRY(auto source, QuantizeSource::open(options.model, options.dtype));
+  std::vector<OutputTensor> tensors;
+  ConvertReport report;
+  for (const WeightSpec& spec : expected_weights(source.config())) {
+    BM_TRY(DType dtype, source.dtype_of(spec));
+    tensors.push_back({{spec.name, dtype, spec.shape}, [&source, spec] { return source.plain(spec); }});
+    report.bytes += tensors.back().spec.bytes();
+  }
+  report.tensors = tensors.size();
+  if (common.dry_run) return report;
+  Fields fields;
+  ConvertOptions copy = options;
+  describe(fields, copy);
+  BM_TRY(auto identity, identity_of("convert", fields.dump_identity(), common, {{"model", options.model}}));
+  BM_TRY(auto stage, StageFolder::open(options.out, identity, common.overwrite));
+  report.already_complete = stage.state() == StageFolder::State::complete;
+  if (report.already_complete) return report;
+  Json config = source.config().json;
+  config.erase("quantization_config");
+  config.set(config.contains("dtype") ? "dtype" : "torch_dtype", dtype_torch_name(*source.cast()));
+  HfFolderOptions folder;
+  folder.shard_bytes = options.out_shard_size.bytes;
+  folder.progress_label = "decoding weights";
+  BM_CHECK_OK(write_hf_folder(options.out, config, tensors, folder));
+  BM_TRY(auto copied, copy_tokenizer_files(options.model, options.out));
+  static_cast<void>(copied);
+  BM_CHECK_OK(stage.finish(Json::object({{"tensors", Json(report.tensors)}, {"bytes", Json(report.bytes)}})));
+  return report;
+}
+
 }  // namespace
 
 Result<QuantizeReport> quantize_gguf(const QuantizeOptions& options, const CommonOptions& common) {
@@ -170,7 +202,15 @@ Result<QuantizeReport> quantize_gguf(const QuantizeOptions& options, const Commo
 }
 
 Result<ConvertReport> convert_any(const ConvertOptions& options, const CommonOptions& common) {
-  if (options.to != "gguf") return convert_model(options, common);
+  if (options.to != "gguf") {
+    bool quantized = !options.dtype.empty() && is_directory(options.model) &&
+                     exists(path_join(options.model, "config.json"));
+    if (quantized) {
+      BM_TRY(Json config, read_json_file(path_join(options.model, "config.json")));
+      quantized = config["quantization_config"].is_object();
+    }
+    return quantized ? dequantize_folder(options, common) : convert_model(options, common);
+  }
   QuantizeOptions as_quantize;
   as_quantize.model = options.model;
   as_quantize.out = options.out;

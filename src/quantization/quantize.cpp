@@ -16,9 +16,7 @@
 namespace bm {
 namespace {
 
-bool searches(QuantizeMethod method) {
-  return method == QuantizeMethod::awq_gemm || method == QuantizeMethod::awq_gemv;
-}
+bool searches(QuantizeMethod method) { return is_awq_search(method); }
 
 Result<StageIdentity> identity_of(const QuantizeOptions& options, const CommonOptions& common) {
   Fields fields;
@@ -114,7 +112,7 @@ void connect_search(FolderPlan& plan, const AwqSearch& found, DType precision, b
 }
 
 std::vector<std::string> all_methods() {
-  std::vector<std::string> names = {"awq-gemm", "awq-gemv", "rtn", "nf4", "fp4", "int8"};
+  std::vector<std::string> names = folder_methods();
   for (const std::string& name : gguf_methods()) names.push_back(name);
   return names;
 }
@@ -169,7 +167,8 @@ Status run_stage(FolderPlan& plan, const CommonOptions& common, Mode mode, Stage
 
 void describe(Fields& f, QuantizeOptions& o) {
   f.add("method", o.method, "format to write", {.choices = all_methods()});
-  f.add("group", o.group, "inputs that share a scale (AWQ, rtn); 0 = the whole row", {.unit = "inputs"});
+  f.add("group", o.group, "inputs that share a scale (AWQ, rtn, w4a16); 0 = the whole row",
+        {.unit = "inputs"});
   f.add("block", o.block, "values that share a maximum (nf4, fp4)", {.unit = "values"});
   f.add("double-quant", o.double_quant, "quantize the block maxima too (nf4, fp4)");
   f.add("dtype", o.dtype,

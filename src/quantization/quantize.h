@@ -1,7 +1,9 @@
 // The quantize stage: a model folder in, a folder of a quantized format out.
 //
 //   nf4, fp4, int8   bitsandbytes' files: keys and bytes as transformers + bitsandbytes write them
-//   awq-gemm, awq-gemv   AutoAWQ's files; scales and clips searched on calibration text, layer by layer
+//   awq-gemm, awq-gemv, awq-gemv-fast
+//                    AutoAWQ's files; scales and clips searched on calibration text, layer by layer
+//   w4a16, w8a8      compressed-tensors' files: pack-quantized 4-bit groups, int8 channels
 //   rtn              AutoAWQ's GEMM files by plain rounding, without a search
 //   q4_0 … q5_k_m    a GGUF file that llama.cpp runs, with --calibration weighted by the inputs' importance
 //
@@ -25,7 +27,7 @@ struct QuantizeOptions {
   std::string model;  // folder or .gguf to quantize
   std::string out;    // folder to write
   std::string method = "awq-gemm";
-  int64_t group = 128;  // inputs per scale (AWQ, rtn)
+  int64_t group = 128;  // inputs per scale (AWQ, rtn, w4a16)
   int64_t block = 64;   // values per maximum (nf4, fp4)
   bool double_quant = false;
   std::string dtype;              // "" = as stored

@@ -10,14 +10,24 @@
 namespace bm {
 namespace {
 
-AwqLayout layout_of(QuantizeMethod method) {
-  return method == QuantizeMethod::awq_gemv ? AwqLayout::gemv : AwqLayout::gemm;
+std::string misfit_of(QuantizeMethod method, int64_t rows, int64_t columns, int64_t group) {
+  if (group == 0) group = columns;
+  if (is_awq_file(method)) return awq_misfit(awq_layout_of(method), rows, columns, group);
+  if (method == QuantizeMethod::w4a16 && columns % group != 0)
+    return "its " + std::to_string(columns) + " inputs do not divide into groups of " + std::to_string(group);
+  return {};  // bitsandbytes pads, int8 takes whole rows: every size fits
 }
 
-std::string misfit_of(QuantizeMethod method, int64_t rows, int64_t columns, const QuantizeOptions& options) {
-  if (!is_awq_file(method)) return {};  // bitsandbytes pads: every size fits
-  return awq_misfit(layout_of(method), rows, columns, options.group == 0 ? columns : options.group);
-}
+constexpr std::pair<std::string_view, QuantizeMethod> kFolderMethods[] = {
+    {"awq-gemm", QuantizeMethod::awq_gemm},
+    {"awq-gemv", QuantizeMethod::awq_gemv},
+    {"awq-gemv-fast", QuantizeMethod::awq_gemv_fast},
+    {"rtn", QuantizeMethod::rtn},
+    {"nf4", QuantizeMethod::nf4},
+    {"fp4", QuantizeMethod::fp4},
+    {"int8", QuantizeMethod::int8},
+    {"w4a16", QuantizeMethod::w4a16},
+    {"w8a8", QuantizeMethod::w8a8}};
 
 // "model.layers.12.mlp.down_proj" → "mlp.down_proj"; "" outside layers.
 std::string kind_of(std::string_view module) {
@@ -32,8 +42,7 @@ int64_t held_by(std::span<const QuantizeTarget> targets, QuantizeMethod method, 
   int64_t held = 0;
   for (const QuantizeTarget& t : targets)
     if (t.spec.linear && !kind_of(t.spec.module).empty() && !t.reason.starts_with("--"))
-      held +=
-          awq_misfit(layout_of(method), t.rows, t.columns, group == 0 ? t.columns : group).empty() ? 1 : 0;
+      held += misfit_of(method, t.rows, t.columns, group).empty() ? 1 : 0;
   return held;
 }
 
@@ -61,13 +70,21 @@ Status check_group(std::span<const QuantizeTarget> targets, const QuantizeOption
 
 }  // namespace
 
-Result<QuantizeMethod> parse_quantize_method(const std::string& name) {
-  constexpr std::pair<std::string_view, QuantizeMethod> methods[] = {
-      {"awq-gemm", QuantizeMethod::awq_gemm}, {"awq-gemv", QuantizeMethod::awq_gemv},
-      {"rtn", QuantizeMethod::rtn},           {"nf4", QuantizeMethod::nf4},
-      {"fp4", QuantizeMethod::fp4},           {"int8", QuantizeMethod::int8}};
+AwqLayout awq_layout_of(QuantizeMethod method) {
+  return method == QuantizeMethod::awq_gemv        ? AwqLayout::gemv
+         : method == QuantizeMethod::awq_gemv_fast ? AwqLayout::gemv_fast
+                                                   : AwqLayout::gemm;
+}
+
+std::vector<std::string> folder_methods() {
   std::vector<std::string> names;
-  for (const auto& [known, method] : methods) {
+  for (const auto& [name, method] : kFolderMethods) names.emplace_back(name);
+  return names;
+}
+
+Result<QuantizeMethod> parse_quantize_method(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [known, method] : kFolderMethods) {
     if (name == known) return method;
     names.emplace_back(known);
   }
@@ -96,7 +113,7 @@ Result<std::vector<QuantizeTarget>> plan_targets(const ModelConfig& config, cons
   if ((method == QuantizeMethod::nf4 || method == QuantizeMethod::fp4) && !is_four_bit_block(options.block))
     return bad_input("--block " + std::to_string(options.block) + " is no power of two from 32 to 4096",
                      "bitsandbytes' default is 64");
-  if (is_awq_file(method) && options.group < 0)
+  if (has_groups(method) && options.group < 0)
     return bad_input("--group " + std::to_string(options.group) + " is negative", "0 means the whole row");
   std::vector<QuantizeTarget> targets;
   int64_t quantized = 0;
@@ -115,7 +132,7 @@ Result<std::vector<QuantizeTarget>> plan_targets(const ModelConfig& config, cons
         target.reason = "--skip " + options.skip[i];
       }
     if (target.spec.linear && !kind.empty() && target.reason.empty()) {
-      target.reason = misfit_of(method, target.rows, target.columns, options);
+      target.reason = misfit_of(method, target.rows, target.columns, options.group);
       if (target.reason.empty() && limit > 0 && quantized >= limit)
         target.reason = "--limit " + std::to_string(limit);
       target.quantized = target.reason.empty();
@@ -127,7 +144,7 @@ Result<std::vector<QuantizeTarget>> plan_targets(const ModelConfig& config, cons
     if (!used[i])
       return bad_input("--skip " + options.skip[i] + " names no module of this model",
                        "examples: down_proj, mlp.down_proj, model.layers.0");
-  if (is_awq_file(method)) BM_CHECK_OK(check_group(targets, options, method));
+  if (has_groups(method)) BM_CHECK_OK(check_group(targets, options, method));
   if (quantized == 0) return bad_input("nothing is left to quantize", "check --skip");
   return targets;
 }

@@ -10,14 +10,35 @@
 #include "model/config.h"
 #include "model/weight_source.h"
 #include "quantization/quantize.h"
+#include "tensor/awq_layout.h"
 
 namespace bm {
 
-enum class QuantizeMethod : uint8_t { awq_gemm, awq_gemv, rtn, nf4, fp4, int8, gguf };
+enum class QuantizeMethod : uint8_t {
+  awq_gemm,
+  awq_gemv,
+  awq_gemv_fast,
+  rtn,
+  nf4,
+  fp4,
+  int8,
+  w4a16,
+  w8a8,
+  gguf
+};
 Result<QuantizeMethod> parse_quantize_method(const std::string& name);
-inline bool is_awq_file(QuantizeMethod m) {
-  return m == QuantizeMethod::awq_gemm || m == QuantizeMethod::awq_gemv || m == QuantizeMethod::rtn;
+inline bool is_awq_search(QuantizeMethod m) {
+  return m == QuantizeMethod::awq_gemm || m == QuantizeMethod::awq_gemv || m == QuantizeMethod::awq_gemv_fast;
 }
+inline bool is_awq_file(QuantizeMethod m) { return is_awq_search(m) || m == QuantizeMethod::rtn; }
+inline bool is_compressed(QuantizeMethod m) {
+  return m == QuantizeMethod::w4a16 || m == QuantizeMethod::w8a8;
+}
+// --group says how many inputs share a scale.
+inline bool has_groups(QuantizeMethod m) { return is_awq_file(m) || m == QuantizeMethod::w4a16; }
+AwqLayout awq_layout_of(QuantizeMethod method);
+// Methods that write folders, in the order of --help.
+std::vector<std::string> folder_methods();
 
 struct QuantizeTarget {
   WeightSpec spec;  // its weight
