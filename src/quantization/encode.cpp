@@ -1,9 +1,11 @@
 #include "quantization/encode.h"
 
 #include <cstring>
+#include <limits>
 
 #include "base/json.h"
 #include "base/threads.h"
+#include "kernels/encode.h"
 #include "tensor/int8_rows.h"
 
 namespace bm {
@@ -31,24 +33,51 @@ void for_row_chunks(int64_t rows, int64_t columns, F&& function) {
   });
 }
 
-std::vector<float> maxima_of(const std::vector<float>& weight, int64_t block) {
-  auto count = static_cast<int64_t>(weight.size());
-  std::vector<float> absmax(at(four_bit_blocks(count, block)));
-  int64_t chunk = block * 256;  // whole blocks
-  parallel_chunks(weight.size(), at(chunk), [&](size_t begin, size_t end) {
-    four_bit_absmax(weight.data() + begin, static_cast<int64_t>(end - begin), block,
-                    absmax.data() + begin / at(block));
+// Whole blocks by the kernel, a partial last one by the reference.
+template <class Whole, class Rest>
+void for_blocks(size_t count, int64_t block, Whole&& whole, Rest&& rest) {
+  size_t even = count / at(block) * at(block);
+  parallel_chunks(even, at(block * 256), [&](size_t begin, size_t end) {
+    whole(begin, static_cast<int64_t>((end - begin) / at(block)));
   });
+  if (even < count) rest(even, static_cast<int64_t>(count - even));
+}
+
+std::vector<float> maxima_of(const std::vector<float>& weight, int64_t block) {
+  std::vector<float> absmax(at(four_bit_blocks(static_cast<int64_t>(weight.size()), block)));
+  for_blocks(
+      weight.size(), block,
+      [&](size_t begin, int64_t blocks) {
+        encode_kernels().four_bit(FourBitTables{}, EncodeSource::f32, weight.data() + begin, blocks, block,
+                                  absmax.data() + begin / at(block), nullptr);
+      },
+      [&](size_t begin, int64_t count) {
+        four_bit_absmax(weight.data() + begin, count, block, absmax.data() + begin / at(block));
+      });
   return absmax;
+}
+
+FourBitTables tables_of(FourBitKind kind) {
+  FourBitTables tables{};
+  const FourBitRanks& ranks = four_bit_ranks(kind);
+  std::copy(ranks.midpoints.begin(), ranks.midpoints.end(), tables.midpoints);
+  tables.midpoints[15] = std::numeric_limits<float>::infinity();
+  std::copy(ranks.codes.begin(), ranks.codes.end(), tables.codes);
+  return tables;
 }
 
 std::vector<uint8_t> codes_of(const std::vector<float>& weight, FourBitKind kind, int64_t block) {
   std::vector<uint8_t> packed(at(four_bit_bytes(static_cast<int64_t>(weight.size()))));
-  int64_t chunk = block * 256;
-  parallel_chunks(weight.size(), at(chunk), [&](size_t begin, size_t end) {
-    four_bit_encode(kind, weight.data() + begin, static_cast<int64_t>(end - begin), block,
-                    packed.data() + begin / 2);
-  });
+  const FourBitTables tables = tables_of(kind);
+  for_blocks(
+      weight.size(), block,
+      [&](size_t begin, int64_t blocks) {
+        encode_kernels().four_bit(tables, EncodeSource::f32, weight.data() + begin, blocks, block, nullptr,
+                                  packed.data() + begin / 2);
+      },
+      [&](size_t begin, int64_t count) {
+        four_bit_encode(kind, weight.data() + begin, count, block, packed.data() + begin / 2);
+      });
   return packed;
 }
 

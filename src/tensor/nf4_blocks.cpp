@@ -32,10 +32,7 @@ constexpr float kLeastAbsmax = 1e-38f;
 
 // Values in ascending order with the code each stands for. FP4's two zeros are neighbours, +0 (code 0)
 // first: hence 0 < y ≤ 1/384 gets code 8, as bitsandbytes' CPU backend gives.
-struct SortedMap {
-  std::array<float, 15> midpoints;
-  std::array<uint8_t, 16> codes;
-};
+using SortedMap = FourBitRanks;
 
 SortedMap sort_map(const std::array<float, 16>& map) {
   SortedMap sorted{};
@@ -135,6 +132,8 @@ const std::array<float, 256>& dynamic_map() {
   static const std::array<float, 256> map = make_dynamic_map();
   return map;
 }
+
+const FourBitRanks& four_bit_ranks(FourBitKind kind) { return sorted_map(kind); }
 
 bool is_four_bit_block(int64_t block) { return block >= 32 && block <= 4096 && (block & (block - 1)) == 0; }
 

@@ -25,6 +25,13 @@ const std::array<float, 16>& four_bit_map(FourBitKind kind);
 // The 256 values of the signed dynamic 8-bit map, ascending (nested_quant_map).
 const std::array<float, 256>& dynamic_map();
 
+// The map in ascending order: what lies between neighbours decides the code, the lower one on a midpoint.
+struct FourBitRanks {
+  std::array<float, 15> midpoints;
+  std::array<uint8_t, 16> codes;
+};
+const FourBitRanks& four_bit_ranks(FourBitKind kind);
+
 // Block sizes the format knows: powers of two, 32..4096.
 bool is_four_bit_block(int64_t block);
 inline int64_t four_bit_bytes(int64_t count) { return (count + 1) / 2; }
