@@ -16,6 +16,8 @@
 #include "corpus/minhash.h"
 #include "corpus/quality.h"
 #include "formats/jsonl.h"
+#include "kernels/isa.h"
+#include "kernels/minhash.h"
 #include "paths.h"
 
 namespace bm {
@@ -61,6 +63,26 @@ TEST(MinHash, SignatureIsThatOfTheReference) {
   EXPECT_EQ(signature[111], 172034867852756336u);
   plain_words("four words are few", words);
   EXPECT_FALSE(minhash_signature(words, signature));
+}
+
+TEST(MinHash, EveryInstructionSetGivesTheSameBits) {
+  CounterRandom random(3, 3);
+  std::vector<uint64_t> values, a, b;
+  for (uint64_t i = 0; i < 50; ++i)
+    values.push_back((uint64_t{random.u32(2 * i)} << 32) | random.u32(2 * i + 1));
+  for (uint64_t i = 0; i < kMinHashes; ++i) {
+    a.push_back(uint64_t{random.u32(1000 + i)} * 0x9E3779B97F4A7C15u >> 3);
+    b.push_back(uint64_t{random.u32(2000 + i)} * 0xC2B2AE3D27D4EB4Fu >> 3);
+  }
+  MinHashSignature plain{}, chosen{};
+  scalar::minhash(values.data(), values.size(), a.data(), b.data(), kMinHashes, plain.data());
+  for (const IsaInfo& isa : isa_list()) {
+    if (!isa.usable) continue;
+    ASSERT_TRUE(select_isa(isa.name).ok());
+    minhash(values.data(), values.size(), a.data(), b.data(), kMinHashes, chosen.data());
+    EXPECT_EQ(plain, chosen) << isa.name;
+  }
+  ASSERT_TRUE(select_isa("auto").ok());
 }
 
 TEST(MinHash, Xxh64OfItsSpecification) {
