@@ -91,8 +91,9 @@ Result<Json> resolve_stage_json(const Recipe& recipe, const std::string& out, si
   const StageKind* kind = find_stage_kind(stage.verb);
   Json resolved = Json::object();
   for (const auto& [key, value] : stage.options.members()) {
+    const std::string wanted = with_dashes(key);
     auto reference = std::find_if(kind->references.begin(), kind->references.end(),
-                                  [&](const auto& entry) { return entry.first == with_dashes(key); });
+                                  [&](const auto& entry) { return entry.first == wanted; });
     if (reference == kind->references.end()) {
       resolved.set(key, value);
       continue;
