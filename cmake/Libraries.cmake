@@ -22,3 +22,11 @@ find_library(CLD2_LIBRARY cld2 REQUIRED)
 add_library(bm_cld2 INTERFACE)
 target_include_directories(bm_cld2 SYSTEM INTERFACE ${CLD2_INCLUDE})
 target_link_libraries(bm_cld2 INTERFACE ${CLD2_LIBRARY})
+
+# The verb translate talks to HTTP endpoints; everything else builds and runs without libcurl.
+find_package(CURL)
+if(CURL_FOUND)
+  set(BIOMISTRAL_HTTP_LIBRARY CURL::libcurl)
+else()
+  message(WARNING "libcurl is not installed: the verb translate will say so (scripts/setup installs it)")
+endif()
