@@ -25,7 +25,7 @@ const RegisterVerb evaluate_verb{{
     .summary = "the medical question-answering benchmark",
     .details = "Asks multiple-choice questions with few-shot prompts and scores the next token (or lm-eval's "
                "log-likelihoods). "
-               "Writes predictions, metrics.json, results.json, results.md and results.tex; exit code 3 says "
+               "Writes predictions, metrics.json, results.json, .md, .tex and .csv; exit code 3 says "
                "that some rows or "
                "items stand in ledger.jsonl. Interrupted runs resume when the command is given again.\n"
                "--from-predictions DIR scores predictions that are there already (ours, the original's JSON "

@@ -33,10 +33,10 @@ Status check(const EvaluateOptions& options) {
 
 DecisionRule rule_of(const EvaluateOptions& options) { return parse_rule(options.rule).value(); }
 
-// metrics.json, results.json, results.md and results.tex from the predictions below `folder`.
+// metrics.json, results.json, results.md, results.tex and results.csv from the predictions below `folder`.
 struct Figures {
   Json metrics, results;
-  std::string markdown, latex, text;
+  std::string markdown, latex, csv, text;
   int64_t broken = 0;
   std::vector<std::string> ledger;
   size_t files = 0;
@@ -53,6 +53,7 @@ Result<Figures> compute_figures(const std::string& folder, const EvaluateOptions
   figures.results = results_json(summary, read.files, metrics);
   figures.markdown = results_markdown(summary, read.files, metrics);
   figures.latex = results_latex(summary);
+  figures.csv = results_csv(summary, metrics);
   figures.text = results_text(summary);
   figures.broken = static_cast<int64_t>(read.broken.size());
   for (const auto& row : read.broken) {
@@ -69,6 +70,7 @@ Status write_figures(const Figures& figures, const std::string& out) {
   BM_CHECK_OK(write_file_atomic(path_join(out, "results.json"), figures.results.dump_pretty() + "\n"));
   BM_CHECK_OK(write_file_atomic(path_join(out, "results.md"), figures.markdown));
   BM_CHECK_OK(write_file_atomic(path_join(out, "results.tex"), figures.latex));
+  BM_CHECK_OK(write_file_atomic(path_join(out, "results.csv"), figures.csv));
   std::string ledger;
   for (const auto& line : figures.ledger) ledger += line + "\n";
   return write_file_atomic(path_join(out, "ledger.jsonl"), ledger);
@@ -197,6 +199,18 @@ Result<std::vector<std::string>> ensemble_members(const EvaluateOptions& options
   return members;
 }
 
+// Members of the ensemble that are given by path and not among the models join them.
+EvaluateOptions with_ensemble_models(EvaluateOptions options) {
+  for (const auto& wanted : options.ensemble) {
+    bool known = std::find(options.names.begin(), options.names.end(), wanted) != options.names.end();
+    for (const auto& model : options.models) known = known || model == wanted || path_name(model) == wanted;
+    if (known || !exists(wanted)) continue;
+    if (!options.names.empty()) options.names.push_back(path_name(wanted));
+    options.models.push_back(wanted);
+  }
+  return options;
+}
+
 std::string joined(const std::vector<std::string>& parts, const std::string& between) {
   std::string text;
   for (const auto& part : parts) text += (text.empty() ? "" : between) + part;
@@ -312,7 +326,8 @@ void describe(Fields& f, EvaluateOptions& o) {
         {.unit = "folder", .result_neutral = true});
 }
 
-Result<EvaluateReport> evaluate(const EvaluateOptions& options, const CommonOptions& common) {
+Result<EvaluateReport> evaluate(const EvaluateOptions& given, const CommonOptions& common) {
+  EvaluateOptions options = with_ensemble_models(given);
   BM_CHECK_OK(check(options));
   BM_TRY([[maybe_unused]] auto rule, parse_rule(options.rule));
   if (!options.from_predictions.empty()) return from_predictions(options, common);

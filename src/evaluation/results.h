@@ -78,6 +78,8 @@ Json results_json(const ResultsSummary& summary, const std::vector<PredictionsFi
 std::string results_markdown(const ResultsSummary& summary, const std::vector<PredictionsFile>& files,
                              const std::vector<FileMetrics>& metrics);
 std::string results_latex(const ResultsSummary& summary);
+// A row a model, task and language, with a header: for spreadsheets. Shares, not points.
+std::string results_csv(const ResultsSummary& summary, const std::vector<FileMetrics>& metrics);
 // Plain text for a terminal.
 std::string results_text(const ResultsSummary& summary);
 

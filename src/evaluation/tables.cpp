@@ -313,6 +313,30 @@ std::string results_latex(const ResultsSummary& summary) {
   return text;
 }
 
+std::string results_csv(const ResultsSummary& summary, const std::vector<FileMetrics>& metrics) {
+  auto quoted = [](const std::string& text) {
+    if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+    std::string out = "\"";
+    for (char c : text) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+    return out + "\"";
+  };
+  std::string out =
+      "model,task,language,items,draws,accuracy,population_sd,low_95,high_95,accuracy_letters,chance,ties,"
+      "ece_10_raw,ece_10_letters,brier,nll\n";
+  for (const auto& run : summary.runs) {
+    const FileMetrics& first = metrics[run.files[0]];
+    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}", quoted(run.run), quoted(run.task),
+                       quoted(run.language), run.n, run.files.size(), run.mean / 100, run.population_sd / 100,
+                       run.bootstrap_95.low, run.bootstrap_95.high, mean(run.letters_points) / 100,
+                       run.chance, run.ties);
+    out += first.has_probabilities
+               ? fmt::format(",{},{},{},{}\n", first.raw.ece_10, first.renormalized.ece_10,
+                             first.renormalized.brier, first.renormalized.nll)
+               : ",,,,\n";
+  }
+  return out;
+}
+
 std::string results_text(const ResultsSummary& summary) {
   std::string text;
   for (const auto& run : summary.runs)

@@ -75,6 +75,32 @@ struct BulletList {
   std::vector<std::string> items;
   bool warning = false;  // set apart: what a reader must not miss
 };
+// Values between low and high as shades: rows × columns, unset where there is none.
+struct HeatMap {
+  std::string caption, corner;
+  std::vector<std::string> columns, rows;
+  std::vector<std::vector<std::optional<double>>> values;  // [row][column]
+  double low = 0, high = 100;
+  std::string note;
+};
+ReportTable table_of(const HeatMap& map);  // for formats without shades
+
+// Answers item by item, searchable; only in HTML, and there with a script of the page's own.
+struct ItemBrowser {
+  struct Answer {
+    std::string given;  // "" = none
+    double probability = 0;
+  };
+  struct Row {
+    std::string task, identifier, right;
+    std::vector<Answer> answers;  // by model
+  };
+  std::vector<std::string> models;
+  std::vector<Row> rows;
+  std::string note;
+};
+std::string browser_html(const ItemBrowser& browser);
+
 // A table that is folded away in HTML.
 struct Folded {
   std::string summary;
@@ -85,7 +111,7 @@ struct Listing {
 };
 
 using Block = std::variant<Heading, Paragraph, BulletList, ReportTable, Folded, Listing, LineChart,
-                           ReliabilityRow, BarChart>;
+                           ReliabilityRow, BarChart, HeatMap, ItemBrowser>;
 
 struct Document {
   std::string title, subtitle;

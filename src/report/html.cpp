@@ -1,5 +1,7 @@
-// One self-contained page: no script, no font, no image from elsewhere; light and dark; prints on paper.
+// One self-contained page: no script, font or image from elsewhere; light and dark; prints on paper.
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "report/document.h"
 
@@ -50,9 +52,14 @@ details{margin:12px 0;border:1px solid var(--line);border-radius:6px;padding:4px
 summary{cursor:pointer;padding:6px 0;font-weight:600}
 pre{overflow-x:auto;background:var(--panel);padding:12px;border-radius:4px;font-size:13px;line-height:1.45}
 .hash{font-family:ui-monospace,"Liberation Mono",monospace;font-size:12.5px;overflow-wrap:anywhere}
+.heat td[style]{background:color-mix(in srgb,var(--s0) var(--v),transparent)}
+.browse{display:flex;flex-wrap:wrap;gap:8px 16px;align-items:center;margin:10px 0}
+.browse input[type=search],.browse select,.browse button{font:inherit;color:inherit;background:var(--panel);border:1px solid var(--line);border-radius:4px;padding:4px 8px;max-width:100%}
+.browse :focus-visible{outline:3px solid var(--s0);outline-offset:2px}
+td.wrong{color:var(--s1)}td.right{color:var(--s2);font-weight:600}
 @media (max-width:560px){figure>svg{min-width:560px}.row figure>svg{min-width:0}main{padding:18px 14px 40px}h1{font-size:24px}h2{font-size:19px}th,td{padding:5px 8px}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--panel:#f4f4f4;--warn:#f7f0e2;--warn-line:#8a5200;--s0:#1f66c9;--s1:#c2500c;--s2:#1b7f4b;--s3:#8a3ea8}
-body{font-size:11pt}main{max-width:none;padding:0}nav,.skip{display:none}h2,h3{break-after:avoid}figure,table,.row figure{break-inside:avoid}.scroll{overflow:visible}
+body{font-size:11pt}main{max-width:none;padding:0}nav,.skip,.browse{display:none}h2,h3{break-after:avoid}figure,table,.row figure{break-inside:avoid}.scroll{overflow:visible}
 details{border:0;padding:0}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 )css";
 
@@ -104,6 +111,31 @@ std::string table_html(const ReportTable& table) {
   return out;
 }
 
+// The table of the values, each cell shaded by where it lies between low and high.
+std::string heat_html(const HeatMap& map) {
+  std::string out = "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
+                    escape_html(map.caption) + "\"><table class=\"heat\"><caption>" +
+                    escape_html(map.caption) + "</caption><thead><tr><th scope=\"col\">" +
+                    escape_html(map.corner) + "</th>";
+  for (const std::string& column : map.columns)
+    out += "<th scope=\"col\" class=\"n\">" + escape_html(column) + "</th>";
+  out += "</tr></thead><tbody>";
+  for (size_t r = 0; r < map.rows.size(); ++r) {
+    out += "<tr><th scope=\"row\">" + escape_html(map.rows[r]) + "</th>";
+    for (const auto& value : map.values[r]) {
+      if (!value) {
+        out += "<td class=\"n\">–</td>";
+        continue;
+      }
+      double place = map.high > map.low ? (*value - map.low) / (map.high - map.low) : 0;
+      out += fmt::format("<td class=\"n\" style=\"--v:{:.0f}%\">{}</td>", 55 * std::clamp(place, 0.0, 1.0),
+                         fixed_text(*value, 1));
+    }
+    out += "</tr>\n";
+  }
+  return out + "</tbody></table></div><p class=\"note\">" + escape_html(map.note) + "</p>";
+}
+
 struct HtmlBlock {
   std::string operator()(const Heading& b) const {
     return fmt::format("<h{} id=\"{}\">{}</h{}>", b.level, anchor(b.text), escape_html(b.text), b.level);
@@ -116,6 +148,8 @@ struct HtmlBlock {
     return out + "</ul>";
   }
   std::string operator()(const ReportTable& b) const { return table_html(b); }
+  std::string operator()(const HeatMap& b) const { return heat_html(b); }
+  std::string operator()(const ItemBrowser& b) const { return browser_html(b); }
   std::string operator()(const Folded& b) const {
     return "<details><summary>" + escape_html(b.summary) + "</summary>" + table_html(b.table) + "</details>";
   }

@@ -45,6 +45,8 @@ struct MarkdownBlock {
     return out;
   }
   std::string operator()(const ReportTable& b) const { return markdown_table(b); }
+  std::string operator()(const HeatMap& b) const { return markdown_table(table_of(b)); }
+  std::string operator()(const ItemBrowser&) const { return {}; }
   std::string operator()(const Folded& b) const { return markdown_table(b.table); }
   std::string operator()(const Listing& b) const {
     std::string fence = "```";
@@ -128,6 +130,8 @@ struct LatexBlock {
     return out + "\\end{itemize}\n";
   }
   std::string operator()(const ReportTable& b) const { return latex_table(b); }
+  std::string operator()(const HeatMap& b) const { return latex_table(table_of(b)); }
+  std::string operator()(const ItemBrowser&) const { return {}; }
   std::string operator()(const Folded& b) const { return latex_table(b.table); }
   std::string operator()(const Listing& b) const {
     if (b.text.find("\\end{verbatim}") != std::string::npos) return {};

@@ -385,7 +385,9 @@ Status add_evaluation(const Stage& stage, Document& page, Facts& facts) {
   }
   if (ReportTable table = calibration_table(summary, metrics); !table.rows.empty())
     page.blocks.push_back(Folded{"Calibration figures", std::move(table)});
+  add_languages(summary.runs, page);
   add_pairs(summary.pairs, page);
+  add_items(folder.files, page);
   evaluation_warnings(stage, folder.files, facts);
   return {};
 }

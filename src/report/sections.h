@@ -27,6 +27,12 @@ void add_corpus(const Stage& stage, Document& page, Facts& facts);
 void add_training(const Stage& stage, Document& page, Facts& facts);
 void add_models(const Run& run, Document& page, Facts& facts);  // merges, quantized models, sizes
 void add_comparison(const Stage& stage, Document& page, Facts& facts);
+struct RunSummary;
+struct PredictionsFile;
+// Languages × models, when there are several languages.
+void add_languages(const std::vector<RunSummary>& runs, Document& page);
+// Every item with every model's answer, first draw.
+void add_items(const std::vector<PredictionsFile>& files, Document& page);
 Status add_evaluation(const Stage& stage, Document& page, Facts& facts);
 void add_provenance(const std::vector<Run>& runs, Document& page, Facts& facts);
 

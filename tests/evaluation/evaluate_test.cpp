@@ -58,10 +58,15 @@ TEST(Evaluate, WritesEveryFileWithTheContractsKeys) {
   auto report = expect_ok(evaluate(demo_options(out), limited(6)));
   EXPECT_EQ(report.failed_items, 0);
   for (const char* name :
-       {"metrics.json", "results.json", "results.md", "results.tex", "manifest.json", "ledger.jsonl",
-        "stories260k/mmlu_anatomy.en.draw1.jsonl", "stories260k/pubmedqa.en.draw2.jsonl"})
+       {"metrics.json", "results.json", "results.md", "results.tex", "results.csv", "manifest.json",
+        "ledger.jsonl", "stories260k/mmlu_anatomy.en.draw1.jsonl", "stories260k/pubmedqa.en.draw2.jsonl"})
     EXPECT_TRUE(exists(path_join(out, name))) << name;
   EXPECT_FALSE(exists(path_join(out, "stories260k/partial")));
+  auto table = split(read(path_join(out, "results.csv")), '\n');
+  ASSERT_EQ(table.size(), 4u) << "a header, a row a task, the end";
+  EXPECT_EQ(table[1].find("stories260k,mmlu_anatomy,en,6,2,"), 0u) << table[1];
+  EXPECT_EQ(std::count(table[0].begin(), table[0].end(), ','),
+            std::count(table[1].begin(), table[1].end(), ','));
   auto lines = split(read(path_join(out, "stories260k/pubmedqa.en.draw1.jsonl")), '\n');
   ASSERT_EQ(lines.size(), 7u);
   Json line = parse_json(lines[0]).value();
