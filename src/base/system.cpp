@@ -1,5 +1,6 @@
 #include "base/system.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -82,6 +83,12 @@ std::string to_utf8_safe(std::string_view bytes) {
     }
   }
   return out;
+}
+
+void advise_huge_pages(void* memory, size_t bytes) {
+  const auto begin = (reinterpret_cast<uintptr_t>(memory) + kHugePage - 1) / kHugePage * kHugePage;
+  const auto end = (reinterpret_cast<uintptr_t>(memory) + bytes) / kHugePage * kHugePage;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
 }  // namespace bm

@@ -1,8 +1,10 @@
 #include "ops/quantized_weights.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cmath>
+#include <cstring>
 #include <mutex>
 #include <string>
 
@@ -23,11 +25,19 @@ int64_t sum_group_of(const QuantizedForm& form) {
 
 int64_t groups_of(const QuantizedForm& form) { return (form.inputs + form.group - 1) / form.group; }
 
+// Scales come from float16 values, so most need no rounding.
+uint16_t stored_half(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const uint32_t exponent = bits >> 23 & 255u;
+  if (exponent - 113u >= 30u || (bits & 0x1fffu) != 0) return f32_to_f16(value);
+  return static_cast<uint16_t>((bits >> 16 & 0x8000u) | (exponent - 112u) << 10 | (bits >> 13 & 0x3ffu));
+}
+
 void store_scale(Tensor& tensor, int64_t at, float value) {
   if (tensor.dtype() == DType::f32) {
     tensor.as<float>()[at] = value;
   } else {
-    tensor.as<uint16_t>()[at] = f32_to_f16(value);
+    tensor.as<uint16_t>()[at] = stored_half(value);
   }
 }
 
@@ -38,15 +48,19 @@ uint8_t code_at(const uint8_t* strip, int bits, int64_t lane, int64_t i) {
   return i % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
-// One row of codes into its lane.
+// One row of codes into its lane, four bytes at a time; count is a multiple of 8.
 void place_codes(const uint8_t* codes, int64_t count, int bits, int64_t lane, uint8_t* strip) {
+  uint8_t* out = strip + lane * 4;
   if (bits == 8) {
-    for (int64_t i = 0; i < count; ++i) strip[i / 4 * 128 + lane * 4 + i % 4] = codes[i];
+    for (int64_t i = 0; i < count; i += 4, out += 128) std::memcpy(out, codes + i, 4);
     return;
   }
-  for (int64_t i = 0; i < count; i += 8) {
-    uint8_t* out = strip + i / 8 * 128 + lane * 4;
-    for (int64_t j = 0; j < 4; ++j) out[j] = static_cast<uint8_t>(codes[i + j] | codes[i + 4 + j] << 4);
+  for (int64_t i = 0; i < count; i += 8, out += 128) {
+    uint32_t low, high;
+    std::memcpy(&low, codes + i, 4);
+    std::memcpy(&high, codes + i + 4, 4);
+    low |= high << 4;
+    std::memcpy(out, &low, 4);
   }
 }
 
@@ -78,7 +92,7 @@ void QuantizedWeights::allocate() {
   groups_ = groups_of(form_);
   sum_group_ = sum_group_of(form_);
   sum_groups_ = (form_.inputs + sum_group_ - 1) / sum_group_;
-  codes_ = Tensor::zeroed(DType::u8, {strips, strip_bytes()});
+  codes_ = Tensor(DType::u8, {strips, strip_bytes()});  // filled strip by strip
   const int64_t runs = form_.super > 0 ? (groups_ + form_.super - 1) / form_.super : groups_;
   scales_ = Tensor::zeroed(form_.half_scales ? DType::f16 : DType::f32, {strips, runs, kIntegerColumns});
   if (form_.offsets == OffsetKind::halves)
@@ -115,6 +129,8 @@ Status QuantizedWeights::fill_strip(std::span<const QuantizedRows> parts, int64_
   std::vector<uint8_t> codes(static_cast<size_t>(inputs));
   std::vector<CodeGroup> groups(static_cast<size_t>(groups_));
   uint8_t* out = codes_.as<uint8_t>() + strip * strip_bytes();
+  if (outputs_ - strip * kIntegerColumns < kIntegerColumns)
+    std::memset(out, 0, static_cast<size_t>(strip_bytes()));
   for (int64_t lane = 0; lane < kIntegerColumns && strip * kIntegerColumns + lane < outputs_; ++lane) {
     int64_t row = strip * kIntegerColumns + lane;
     size_t part = 0;

@@ -1,5 +1,6 @@
 #include "tensor/block_codes.h"
 
+#include <bit>
 #include <cstring>
 
 #include "tensor/dtype.h"
@@ -10,16 +11,25 @@ namespace {
 float half_at(const uint8_t* bytes) {
   uint16_t bits;
   std::memcpy(&bits, bytes, 2);
-  return f16_to_f32(bits);
+  const uint32_t exponent = bits >> 10 & 31u;
+  if (exponent - 1u >= 30u) return f16_to_f32(bits);  // zero, subnormal, infinity, NaN
+  return std::bit_cast<float>(uint32_t{bits} >> 15 << 31 | (exponent + 112u) << 23 | (bits & 0x3ffu) << 13);
+}
+
+// The low halves of `count` bytes (a multiple of 8), and the high ones.
+void split_nibbles(const uint8_t* q, int count, uint8_t* low, uint8_t* high) {
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fu;
+  for (int j = 0; j < count; j += 8) {
+    uint64_t eight;
+    std::memcpy(&eight, q + j, 8);
+    const uint64_t first = eight & kLow, second = eight >> 4 & kLow;
+    std::memcpy(low + j, &first, 8);
+    std::memcpy(high + j, &second, 8);
+  }
 }
 
 // 32 elements in 16 bytes: low halves are the first 16.
-void read_nibbles(const uint8_t* q, uint8_t* codes) {
-  for (int j = 0; j < 16; ++j) {
-    codes[j] = q[j] & 15;
-    codes[j + 16] = q[j] >> 4;
-  }
-}
+void read_nibbles(const uint8_t* q, uint8_t* codes) { split_nibbles(q, 16, codes, codes + 16); }
 
 void add_fifth_bits(const uint8_t* bytes, uint8_t* codes) {
   uint32_t bits;
@@ -29,12 +39,7 @@ void add_fifth_bits(const uint8_t* bytes, uint8_t* codes) {
 
 // 256 elements in 128 bytes, 64 at a time: low halves of 32 bytes, then their high halves.
 void read_k_nibbles(const uint8_t* q, uint8_t* codes) {
-  for (int pair = 0; pair < 4; ++pair, q += 32, codes += 64) {
-    for (int l = 0; l < 32; ++l) {
-      codes[l] = q[l] & 15;
-      codes[l + 32] = q[l] >> 4;
-    }
-  }
+  for (int pair = 0; pair < 4; ++pair, q += 32, codes += 64) split_nibbles(q, 32, codes, codes + 32);
 }
 
 void read_q6_k(const uint8_t* block, uint8_t* codes) {
@@ -63,7 +68,12 @@ void read_codes(BlockType type, const uint8_t* block, uint8_t* codes) {
       read_nibbles(block + 8, codes);
       return add_fifth_bits(block + 4, codes);
     case BlockType::q8_0:
-      for (int j = 0; j < 32; ++j) codes[j] = block[2 + j] ^ 0x80;
+      for (int j = 0; j < 32; j += 8) {
+        uint64_t eight;
+        std::memcpy(&eight, block + 2 + j, 8);
+        eight ^= 0x8080808080808080u;
+        std::memcpy(codes + j, &eight, 8);
+      }
       return;
     case BlockType::q4_k:
       return read_k_nibbles(block + 16, codes);

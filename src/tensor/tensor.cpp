@@ -3,6 +3,8 @@
 #include <cstring>
 #include <new>
 
+#include "base/system.h"
+
 namespace bm {
 
 int64_t element_count(const Shape& shape) {
@@ -20,9 +22,10 @@ std::string shape_text(const Shape& shape) {
 Tensor::Tensor(DType dtype, Shape shape) : dtype_(dtype), shape_(std::move(shape)) {
   bytes_ = static_cast<size_t>((static_cast<uint64_t>(element_count(shape_)) * dtype_bits(dtype) + 7) / 8);
   size_t padded = (bytes_ + 127) / 64 * 64;
-  auto* memory = static_cast<std::byte*>(::operator new(padded, std::align_val_t(64)));
-  data_ =
-      std::shared_ptr<std::byte>(memory, [](std::byte* p) { ::operator delete(p, std::align_val_t(64)); });
+  const auto alignment = std::align_val_t(padded >= 4 * kHugePage ? kHugePage : 64);
+  auto* memory = static_cast<std::byte*>(::operator new(padded, alignment));
+  if (padded >= 4 * kHugePage) advise_huge_pages(memory, padded);
+  data_ = std::shared_ptr<std::byte>(memory, [alignment](std::byte* p) { ::operator delete(p, alignment); });
 }
 
 Tensor Tensor::zeroed(DType dtype, Shape shape) {
