@@ -44,14 +44,26 @@ std::string missing_avx512vnni() {
   return missing;
 }
 
+std::string missing_avx512bf16() {
+  std::string missing = missing_avx512vnni();
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx512bf16")) missing += " avx512bf16";
+#endif
+  return missing;
+}
+
 const std::vector<Entry>& entries() {
   static const std::vector<Entry> all = {
-      {{"scalar", &scalar::products, &scalar::rows, &scalar::integer, &scalar::merge},
+      {{"scalar", &scalar::products, &scalar::rows, &scalar::integer, &scalar::merge, &scalar::pairs},
        [] { return std::string(); }},
-      {{"avx2", &avx2::products, &avx2::rows, &avx2::integer, &avx2::merge}, missing_avx2},
-      {{"avx512", &avx512::products, &avx512::rows, &avx512::integer, &avx512::merge}, missing_avx512},
-      {{"avx512vnni", &avx512::products, &avx512::rows, &avx512vnni::integer, &avx512::merge},
+      {{"avx2", &avx2::products, &avx2::rows, &avx2::integer, &avx2::merge, &avx2::pairs}, missing_avx2},
+      {{"avx512", &avx512::products, &avx512::rows, &avx512::integer, &avx512::merge, &avx512::pairs},
+       missing_avx512},
+      {{"avx512vnni", &avx512::products, &avx512::rows, &avx512vnni::integer, &avx512::merge, &avx512::pairs},
        missing_avx512vnni},
+      {{"avx512bf16", &avx512::products, &avx512::rows, &avx512vnni::integer, &avx512::merge,
+        &avx512bf16::pairs},
+       missing_avx512bf16},
   };
   return all;
 }

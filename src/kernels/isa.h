@@ -11,7 +11,7 @@
 namespace bm {
 
 struct IsaInfo {
-  std::string name;     // "scalar", "avx2", "avx512", "avx512vnni"
+  std::string name;     // "scalar", "avx2", "avx512", "avx512vnni", "avx512bf16"
   bool usable = false;  // this CPU (and operating system) can run it
   bool chosen = false;
   std::string note;  // what is missing, or empty

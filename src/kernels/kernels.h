@@ -44,6 +44,29 @@ struct ProductKernels {
   void (*widen_f16)(int64_t count, const uint16_t* in, float* out);
 };
 
+// Products of bfloat16 by bfloat16 in the arithmetic of the instruction vdpbf16ps, whatever computes them:
+//   C[m][n] = (or +=) Σ over pairs of i, from zero, the pairs in order; a pair adds its odd product, then its
+//   even one, each with one rounding; numbers below the smallest normal one count as zero and become zero.
+// A missing odd partner counts as 0 · 0. a[m][i] lies at a + m * a_row + i; B and C as in BlockArguments.
+// Rows of `a` must be readable up to an even k, with zero in the odd place.
+struct PairArguments {
+  int64_t m = 0, n = 0, k = 0;
+  const uint16_t* a = nullptr;
+  int64_t a_row = 0;
+  const uint16_t* b = nullptr;  // panels [k][16]
+  int64_t b_panel = 0;
+  float* c = nullptr;
+  int64_t c_row = 0;
+  bool accumulate = false;
+};
+
+struct PairKernels {
+  bool native;  // by the instruction itself; the others only reproduce its bits
+  void (*products)(const PairArguments&);
+  // To nearest even; numbers below the smallest normal one to zero.
+  void (*round)(int64_t count, const float* in, uint16_t* out);
+};
+
 // One tile of online softmax. scores [rows][stride]; row r sees the columns [low[r], high[r]). In place:
 // scores ← exp(scale·s − new maximum), 0 outside; maximum and sum are updated; rescale[r] = exp(old − new
 // maximum). columns is a multiple of 16, at most 64.
@@ -106,6 +129,7 @@ struct Kernels {
   const RowKernels* rows;
   const IntegerKernels* integer;
   const MergeKernels* merge;
+  const PairKernels* pairs;
 };
 
 // The chosen ones (isa.h).
@@ -113,15 +137,21 @@ const Kernels& kernels();
 
 namespace scalar {
 extern const ProductKernels products;
+extern const PairKernels pairs;
 extern const RowKernels rows;
 }  // namespace scalar
 namespace avx2 {
 extern const ProductKernels products;
+extern const PairKernels pairs;
 extern const RowKernels rows;
 }  // namespace avx2
 namespace avx512 {
 extern const ProductKernels products;
+extern const PairKernels pairs;
 extern const RowKernels rows;
 }  // namespace avx512
+namespace avx512bf16 {
+extern const PairKernels pairs;
+}  // namespace avx512bf16
 
 }  // namespace bm

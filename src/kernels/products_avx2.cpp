@@ -99,4 +99,5 @@ inline void tile_full(const BlockArguments& g, const float* a, const void* b, fl
 }  // namespace
 }  // namespace bm::avx2
 
+#include "kernels/pairs_impl.h"
 #include "kernels/products_impl.h"

@@ -6,4 +6,5 @@ constexpr int kTileRows = 12, kTilePanels = 2, kAccumulators = 24, kChunkRows = 
 // Widening takes 4 instructions beside 24 multiply-adds and halves what the first cache must hold.
 constexpr bool kNarrowInTile = true;
 }  // namespace bm::avx512
+#include "kernels/pairs_impl.h"
 #include "kernels/products_impl.h"

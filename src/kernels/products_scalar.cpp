@@ -5,4 +5,5 @@ namespace bm::scalar {
 constexpr int kTileRows = 4, kTilePanels = 1, kAccumulators = 4, kChunkRows = 96, kChunkColumns = 192;
 constexpr bool kNarrowInTile = false;
 }  // namespace bm::scalar
+#include "kernels/pairs_impl.h"
 #include "kernels/products_impl.h"

@@ -61,6 +61,21 @@ inline float maximum(Lanes a) {
   __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 }
+// While one lives, numbers below the smallest normal one are read and written as zero.
+class TinyIsZero {
+ public:
+  TinyIsZero() : before_(_mm_getcsr()) {
+    const unsigned flush = before_ | 0x8040u;
+    asm volatile("ldmxcsr %0" : : "m"(flush) : "memory");
+  }
+  ~TinyIsZero() { asm volatile("ldmxcsr %0" : : "m"(before_) : "memory"); }
+  TinyIsZero(const TinyIsZero&) = delete;
+  TinyIsZero& operator=(const TinyIsZero&) = delete;
+
+ private:
+  unsigned before_;
+};
+inline Lanes pair_fma(Lanes a, Lanes b, Lanes c) { return fma(a, b, c); }
 inline void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
 // Into the second cache: for what is needed some thousand cycles from now.
 inline void prefetch_later(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }

@@ -95,6 +95,28 @@ inline float maximum(const Lanes& a) {
   for (int i = 0; i < 2; ++i) t[i] = t[i] > t[i + 2] ? t[i] : t[i + 2];
   return t[0] > t[1] ? t[0] : t[1];
 }
+// Arithmetic in which numbers below the smallest normal one are zero: nothing to switch on here, pair_fma
+// does it.
+struct TinyIsZero {
+  TinyIsZero() {}
+};
+inline float zero_if_tiny(float x) {
+  return (std::bit_cast<uint32_t>(x) & 0x7f800000u) == 0 ? std::copysign(0.0f, x) : x;
+}
+inline float pair_fma(float a, float b, float c) {
+  a = zero_if_tiny(a);
+  b = zero_if_tiny(b);
+  float sum = std::fma(a, b, c);
+  // Rounded up to the smallest normal number from below it: the machine looks at the number rounded with an
+  // exponent of any size, which is then still smaller.
+  if (std::fabs(sum) == 0x1p-126f && std::fabs(std::fma(a * 0x1p32f, b, c * 0x1p32f)) < 0x1p-94f) {
+    return std::copysign(0.0f, sum);
+  }
+  return zero_if_tiny(sum);
+}
+inline Lanes pair_fma(const Lanes& a, const Lanes& b, const Lanes& c) {
+  return each([&](int i) { return pair_fma(a.v[i], b.v[i], c.v[i]); });
+}
 inline void prefetch(const void*) {}
 inline void prefetch_later(const void*) {}
 

@@ -96,6 +96,70 @@ TEST(Linear, NarrowWeightsEqualTheirWidenedCopy) {
   }
 }
 
+TEST(LinearBf16, DocumentedBitsInEveryShape) {
+  for (int64_t k : {1, 3, 256, 577}) {
+    for (int64_t n : {7, 83}) {
+      const int64_t rows = 40;
+      std::vector<float> x = values(rows * (k + 2), 2), bias = values(n, 3);
+      auto narrow = convert(view_of(values(n * k, 1), n, k), DType::bf16);
+      auto packed = PackedWeights::pack(narrow->view());
+      auto wide = convert(narrow->view(), DType::f32);
+      std::vector<float> want;
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t j = 0; j < n; ++j) {
+          float total = 0;
+          for (int64_t begin = 0; begin < k; begin += kSumBlock) {
+            float sum = 0;
+            for (int64_t i = begin; i < std::min(k, begin + kSumBlock); i += 2) {
+              for (int64_t one : {i + 1, i}) {
+                if (one >= k) continue;
+                sum = std::fma(round_to_bf16(x[static_cast<size_t>(r * (k + 2) + one)]),
+                               wide->as<float>()[j * k + one], sum);
+              }
+            }
+            total = begin == 0 ? sum : total + sum;
+          }
+          want.push_back(total + bias[static_cast<size_t>(j)]);
+        }
+      }
+      for (int64_t m : {1, 5, 25, 40}) {
+        std::vector<float> got = same_everywhere([&] {
+          std::vector<float> y(static_cast<size_t>(m * n));
+          linear_bf16(x.data(), m, *packed, y.data(), {.bias = bias.data(), .x_stride = k + 2});
+          return y;
+        });
+        ASSERT_TRUE(same_bits(got, {want.begin(), want.begin() + m * n})) << m << "x" << n << "x" << k;
+      }
+    }
+  }
+}
+
+TEST(LinearBf16, WeightsRoundedInTheirPanels) {
+  const int64_t n = 37, k = 300;
+  std::vector<float> w = values(n * k, 1), a(static_cast<size_t>(k)), b = a;
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    auto stored = convert(view_of(w, n, k), dtype);
+    auto want = PackedWeights::pack(convert(stored->view(), DType::bf16)->view());
+    PackedWeights got = PackedWeights::pack(stored->view())->rounded_to_bf16();
+    EXPECT_EQ(got.dtype(), DType::bf16);
+    for (int64_t row = 0; row < n; ++row) {
+      want->read_row(row, a.data());
+      got.read_row(row, b.data());
+      ASSERT_TRUE(same_bits(a, b)) << row;
+    }
+  }
+}
+
+TEST(LinearBf16, NothingToDoAndAccumulate) {
+  std::vector<float> none;
+  auto no_inputs = PackedWeights::pack(view_of(none, 3, 0))->rounded_to_bf16();
+  std::vector<float> y = {7, 7, 7}, bias = {1, 2, 3};
+  linear_bf16(y.data(), 1, no_inputs, y.data(), {.bias = bias.data()});
+  EXPECT_EQ(y, bias);
+  linear_bf16(y.data(), 1, no_inputs, y.data(), {.bias = bias.data(), .accumulate = true});
+  EXPECT_EQ(y, (std::vector<float>{2, 4, 6}));
+}
+
 TEST(Linear, StackedStridesAndAccumulate) {
   const int64_t m = 21, k = 512, n = 70;  // K a multiple of 512: rows of x are copied apart
   std::vector<float> w1 = values(40 * k, 1), w2 = values(30 * k, 2), x = values(m * 1024, 3);
