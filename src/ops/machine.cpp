@@ -146,8 +146,10 @@ Machine examine_machine(bool measure) {
   machine.memory = physical_memory();
   machine.isas = isa_list();
   const std::string isa(isa_name());
-  machine.kernels = {{"float32 × float32, bfloat16, float16 products", isa},
-                     {"attention, softmax, norms, activations", isa}};
+  machine.kernels = {
+      {"float32 × float32, bfloat16, float16 products", isa},
+      {"bfloat16 arithmetic", kernels().pairs->native ? isa + " (vdpbf16ps)" : isa + " (reproduced, slow)"},
+      {"attention, softmax, norms, activations", isa}};
   if (measure) {
     machine.read_bandwidth = measure_reading();
     machine.float_rate = measure_products();
