@@ -21,9 +21,8 @@
 namespace bm {
 namespace {
 
-constexpr int64_t kMlpRows = 1024;               // rows of the widest buffers held at a time
-constexpr int64_t kLogitFloats = 16 << 20;       // 64 MB of logits at a time
-constexpr size_t kRoundChunk = size_t{1} << 16;  // elements
+constexpr int64_t kMlpRows = 1024;          // rows of the widest buffers held at a time
+constexpr int64_t kLogitFloats = 16 << 20;  // 64 MB of logits at a time
 
 struct Segment {
   const SequenceInput* input;
@@ -160,14 +159,6 @@ class ForwardPass {
       hook_("layer_" + std::to_string(layer_) + "." + std::string(name), values, rows_, width, stride);
   }
 
-  // Arithmetic bf16: what goes into a linear is rounded.
-  void round_input(float* values, int64_t count) const {
-    if (weights_.arithmetic != Arithmetic::bf16) return;
-    parallel_chunks(static_cast<size_t>(count), kRoundChunk, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i) values[i] = round_to_bf16(values[i]);
-    });
-  }
-
   static const float* optional(const std::vector<float>& bias) {
     return bias.empty() ? nullptr : bias.data();
   }
@@ -188,7 +179,6 @@ class ForwardPass {
     qkv_ = work_.qkv.get(rows_ * width);
     rms_norm(x_, layer.input_layernorm.data(), epsilon_, normed, rows_, config_.hidden);
     report("input_layernorm", normed, config_.hidden, config_.hidden);
-    round_input(normed, rows_ * config_.hidden);
     linear(normed, rows_, layer.qkv, qkv_, {.bias = optional(layer.qkv_bias)});
     report("q_before_rope", qkv_, q, width);
     report("k_before_rope", qkv_ + q, kv, width);
@@ -251,7 +241,6 @@ class ForwardPass {
   // x += y · Wᵀ (+ bias); the sum is added to the residual stream after it is complete.
   void add_linear(float* y, const LinearWeights& weight, const std::vector<float>& bias, int64_t first,
                   int64_t rows, const char* name) {
-    round_input(y, rows * weight.inputs());
     float* out = work_.normed.get(rows_ * config_.hidden) + first * config_.hidden;
     linear(y, rows, weight, out, {.bias = optional(bias)});
     if (hook_ && first == 0) report(name, out, config_.hidden, config_.hidden);
@@ -272,7 +261,6 @@ class ForwardPass {
       const int64_t rows = std::min(step, rows_ - first);
       rms_norm(x_ + first * hidden, layer.post_attention_layernorm.data(), epsilon_, normed, rows, hidden);
       report("post_attention_layernorm", normed, hidden, hidden);
-      round_input(normed, rows * hidden);
       linear(normed, rows, layer.gate_up, gate_up, {.bias = optional(layer.gate_up_bias)});
       swiglu(gate_up, gate_up + width, product, rows, width, 2 * width, 2 * width);
       add_linear(product, layer.down, layer.down_bias, first, rows, "mlp_output");
@@ -287,7 +275,6 @@ class ForwardPass {
     float* normed = work_.normed.get(rows_ * hidden);
     rms_norm(x_, weights_.final_norm.data(), epsilon_, normed, rows_, hidden);
     if (hook_) hook_("final_norm", normed, rows_, hidden, hidden);
-    round_input(normed, rows_ * hidden);
     float* logits = work_.logits.get(step * vocab);
     size_t sequence = 0;
     int64_t done = 0;  // rows of `sequence` that have been given out

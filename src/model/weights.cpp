@@ -41,7 +41,9 @@ Result<std::vector<float>> Model::Weights::read_vector(const std::string& name) 
 Result<LinearWeights> Model::Weights::pack(const std::string& prefix,
                                            const std::vector<std::string>& modules) {
   LinearWeights packed;
-  packed.set_fast(arithmetic == Arithmetic::fast);
+  packed.set_arithmetic(arithmetic == Arithmetic::fast   ? LinearArithmetic::fast
+                        : arithmetic == Arithmetic::bf16 ? LinearArithmetic::bf16
+                                                         : LinearArithmetic::exact);
   std::vector<QuantizedRows> codes;  // neighbours of one form go into one part
   std::vector<TensorView> views;
   auto flush = [&]() -> Status {

@@ -273,11 +273,17 @@ void linear(const float* x, int64_t rows, const LinearWeights& weight, float* y,
   for (const auto& part : weight.parts_) {
     int64_t outputs = 0;
     if (const auto* plain = std::get_if<PackedWeights>(&part)) {
-      linear(x, rows, *plain, y, part_options);
+      const bool pairs = weight.arithmetic_ == LinearArithmetic::bf16 && plain->dtype() == DType::bf16;
+      if (pairs) {
+        linear_bf16(x, rows, *plain, y, part_options);
+      } else {
+        linear(x, rows, *plain, y, part_options);
+      }
       outputs = plain->outputs();
     } else {
       const auto& codes = std::get<QuantizedWeights>(part);
-      (weight.fast() ? linear_fast : linear_exact)(x, rows, codes, y, part_options);
+      const bool fast = weight.arithmetic_ == LinearArithmetic::fast;
+      (fast ? linear_fast : linear_exact)(x, rows, codes, y, part_options);
       outputs = codes.outputs();
     }
     y += outputs;

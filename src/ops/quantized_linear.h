@@ -19,18 +19,23 @@ void linear_exact(const float* x, int64_t rows, const QuantizedWeights& weight, 
 void linear_fast(const float* x, int64_t rows, const QuantizedWeights& weight, float* y,
                  const LinearOptions& options = {});
 
+enum class LinearArithmetic : uint8_t {
+  exact,  // float32 on the weights as stored
+  bf16,   // linear_bf16 where a part is bfloat16
+  fast,   // linear_fast where a part is quantized
+};
+
 // The weight of one linear, or of several that share their input (q, k, v; gate, up), as the model holds it:
 // outputs one under the other in parts of one storage each.
 class LinearWeights {
  public:
   void add(PackedWeights part);
   void add(QuantizedWeights part);
-  void set_fast(bool fast) { fast_ = fast; }
+  void set_arithmetic(LinearArithmetic arithmetic) { arithmetic_ = arithmetic; }
 
   int64_t outputs() const { return outputs_; }
   int64_t inputs() const { return inputs_; }
   uint64_t bytes() const;
-  bool fast() const { return fast_; }
   bool quantized() const;  // every part holds codes
   void read_row(int64_t n, float* out) const;
 
@@ -38,10 +43,10 @@ class LinearWeights {
   friend void linear(const float*, int64_t, const LinearWeights&, float*, const LinearOptions&);
   std::vector<std::variant<PackedWeights, QuantizedWeights>> parts_;
   int64_t outputs_ = 0, inputs_ = 0;
-  bool fast_ = false;
+  LinearArithmetic arithmetic_ = LinearArithmetic::exact;
 };
 
-// Plain parts in float32 arithmetic, quantized ones by set_fast.
+// Parts the arithmetic has no form for run as exact.
 void linear(const float* x, int64_t rows, const LinearWeights& weight, float* y,
             const LinearOptions& options = {});
 

@@ -8,6 +8,7 @@
 
 #include "kernels/values.h"
 #include "tensor/dtype.h"
+#include "tensor/tensor.h"
 
 namespace bm {
 namespace {
@@ -259,6 +260,40 @@ TEST(QuantizedLinear, PartsOfSeveralStoragesStandSideBySide) {
     all.read_row(n, row.data());
     EXPECT_TRUE(same_bits(row, std::vector<float>(weight.begin() + n * k, weight.begin() + (n + 1) * k)));
   }
+}
+
+// Each part in the arithmetic it has a form for, else exact.
+TEST(QuantizedLinear, ArithmeticsOfParts) {
+  const int64_t k = 512, rows = 4;
+  const std::vector<float> dense = values(9 * k, 2), x = values(rows * k, 3);
+  auto bf16 =
+      convert({DType::f32, {9, k}, reinterpret_cast<const std::byte*>(dense.data()), {}}, DType::bf16);
+  ASSERT_TRUE(bf16.ok());
+  auto plain = PackedWeights::pack(bf16->view()), twin = PackedWeights::pack(bf16->view());
+  ASSERT_TRUE(plain.ok() && twin.ok());
+  const QuantizedWeights codes = packed(rows_of(examples()[6].form, 21));
+  std::vector<float> exact(rows * 9), pairs(rows * 9), decoded_sums(rows * 21), integer(rows * 21);
+  linear(x.data(), rows, *twin, exact.data());
+  linear_bf16(x.data(), rows, *twin, pairs.data());
+  linear_exact(x.data(), rows, codes, decoded_sums.data());
+  linear_fast(x.data(), rows, codes, integer.data());
+  LinearWeights both;
+  both.add(std::move(*plain));
+  both.add(packed(rows_of(examples()[6].form, 21)));
+  for (auto arithmetic : {LinearArithmetic::exact, LinearArithmetic::bf16, LinearArithmetic::fast}) {
+    both.set_arithmetic(arithmetic);
+    std::vector<float> y(rows * 30), want(rows * 30);
+    linear(x.data(), rows, both, y.data());
+    const std::vector<float>& first = arithmetic == LinearArithmetic::bf16 ? pairs : exact;
+    const std::vector<float>& second = arithmetic == LinearArithmetic::fast ? integer : decoded_sums;
+    for (int64_t r = 0; r < rows; ++r) {
+      std::copy_n(first.begin() + r * 9, 9, want.begin() + r * 30);
+      std::copy_n(second.begin() + r * 21, 21, want.begin() + r * 30 + 9);
+    }
+    EXPECT_TRUE(same_bits(y, want)) << static_cast<int>(arithmetic);
+  }
+  EXPECT_FALSE(same_bits(exact, pairs));
+  EXPECT_FALSE(same_bits(decoded_sums, integer));
 }
 
 TEST(QuantizedLinear, NamesWhatItCannotHold) {
